@@ -1,0 +1,147 @@
+use std::collections::HashSet;
+
+use super::{Graph, GraphError, Node, Op, Shape, Tensor, Weight};
+
+/// Verifies what every pass must leave true: unique names, topological order, arity, shapes as inferred, parameters of
+/// the right shape, and int8 exactly where both sides of an operation agree on it.
+///
+/// # Errors
+/// The first violation, naming its node.
+pub fn check(graph: &Graph) -> Result<(), GraphError> {
+    let mut names = HashSet::new();
+    for (id, node) in graph.iter() {
+        if node.name.is_empty() || !names.insert(node.name.as_str()) {
+            return Err(GraphError::Name(node.name.clone()));
+        }
+        if let Some(late) = node.inputs.iter().find(|i| **i >= id) {
+            return Err(GraphError::Order { node: node.name.clone(), input: late.index() });
+        }
+        let is_input = matches!(node.op, Op::Input);
+        if is_input != (id.index() == 0) {
+            return Err(shape_error(node, "the input is the first node, and the only one".to_owned()));
+        }
+        if !is_input {
+            let shapes: Vec<Shape> = node.inputs.iter().map(|i| graph.node(*i).shape).collect();
+            let inferred = node.op.infer_shape(&node.name, &shapes)?;
+            if inferred != node.shape {
+                return Err(shape_error(node, format!("it says {}, its inputs give {inferred}", node.shape)));
+            }
+        }
+        check_params(node)?;
+        check_numeric(graph, node)?;
+    }
+    Ok(())
+}
+
+fn shape_error(node: &Node, detail: String) -> GraphError {
+    GraphError::Shape { node: node.name.clone(), op: node.op.name(), detail }
+}
+
+fn check_params(node: &Node) -> Result<(), GraphError> {
+    let vector = |param: &'static str, t: &Tensor, c: usize| {
+        if t.shape == [c] && t.data.len() == c {
+            return Ok(());
+        }
+        Err(GraphError::Param { node: node.name.clone(), param, found: t.shape.clone(), expected: format!("[{c}]") })
+    };
+    if let Some(weight) = node.op.weight() {
+        let rank = if matches!(node.op, Op::Conv2d(_)) { 4 } else { 2 };
+        let (held, scales_fit) = match weight {
+            Weight::Float(t) => (t.data.len(), true),
+            Weight::Int8(q) => (q.data.len(), q.scales.len() == 1 || q.scales.len() == q.shape[0]),
+        };
+        let shape = weight.shape();
+        if shape.len() != rank || shape.iter().product::<usize>() != held || !scales_fit {
+            return Err(GraphError::Param {
+                node: node.name.clone(),
+                param: "weight",
+                found: shape.to_vec(),
+                expected: format!("{rank} dimensions holding {held} values, a scale per channel"),
+            });
+        }
+    }
+    match &node.op {
+        Op::Conv2d(c) => {
+            if c.groups == 0 || c.stride == 0 || c.out_channels() % c.groups != 0 {
+                return Err(shape_error(
+                    node,
+                    "groups must divide the channels, and the stride be 1 or more".to_owned(),
+                ));
+            }
+            c.bias.as_ref().map_or(Ok(()), |b| vector("bias", b, c.out_channels()))
+        }
+        Op::Linear(l) => l.bias.as_ref().map_or(Ok(()), |b| vector("bias", b, l.weight.shape()[0])),
+        Op::BatchNorm2d(b) => {
+            let c = node.shape.c;
+            vector("weight", &b.weight, c)?;
+            vector("bias", &b.bias, c)?;
+            vector("running_mean", &b.running_mean, c)?;
+            vector("running_var", &b.running_var, c)
+        }
+        Op::Input
+        | Op::QuantStub
+        | Op::DeQuantStub
+        | Op::Activation(_)
+        | Op::MaxPool2d(_)
+        | Op::AdaptiveAvgPool2d
+        | Op::MeanHw
+        | Op::Add { .. }
+        | Op::Mul
+        | Op::Cat
+        | Op::Chunk { .. }
+        | Op::ChannelShuffle { .. }
+        | Op::Flatten
+        | Op::Dropout { .. }
+        | Op::StochasticDepth { .. } => Ok(()),
+    }
+}
+
+fn check_numeric(graph: &Graph, node: &Node) -> Result<(), GraphError> {
+    let refuse = |detail: &str| {
+        Err(GraphError::Numeric { node: node.name.clone(), op: node.op.name(), detail: detail.to_owned() })
+    };
+    let int8 = node.numeric.qparams().is_some();
+    if let Some(q) = node.numeric.qparams()
+        && !(q.scale.is_finite() && q.scale > 0.0)
+    {
+        return refuse("its scale must be finite and above zero");
+    }
+    match &node.op {
+        Op::Input if int8 => return refuse("an image comes in as float"),
+        Op::BatchNorm2d(_) if int8 => return refuse("batch norm has no int8 kernel: fuse it first"),
+        Op::DeQuantStub if int8 => return refuse("its output is float"),
+        Op::Input
+        | Op::QuantStub
+        | Op::DeQuantStub
+        | Op::Conv2d(_)
+        | Op::BatchNorm2d(_)
+        | Op::Linear(_)
+        | Op::Activation(_)
+        | Op::MaxPool2d(_)
+        | Op::AdaptiveAvgPool2d
+        | Op::MeanHw
+        | Op::Add { .. }
+        | Op::Mul
+        | Op::Cat
+        | Op::Chunk { .. }
+        | Op::ChannelShuffle { .. }
+        | Op::Flatten
+        | Op::Dropout { .. }
+        | Op::StochasticDepth { .. } => {}
+    }
+    let border = matches!(node.op, Op::QuantStub | Op::DeQuantStub);
+    if !border && node.inputs.iter().any(|i| graph.node(*i).numeric.qparams().is_some() != int8) {
+        return refuse(
+            "its inputs and its output must all be float or all be int8: a quantize or dequantize is missing",
+        );
+    }
+    if matches!(node.op, Op::QuantStub) && node.inputs.iter().any(|i| graph.node(*i).numeric.qparams().is_some()) {
+        return refuse("its input is int8 already");
+    }
+    match node.op.weight() {
+        Some(weight) if weight.int8().is_some() != int8 => {
+            refuse("its weight and its output must both be int8 or float")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
