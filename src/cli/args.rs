@@ -1,0 +1,381 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::session::{
+    Calibration, ClassifierOptions, Device, Fit, ModelId, ObserverKind, PreprocessChoice, QConfig, QConfigName, Recipe,
+    Source, WeightsChoice,
+};
+
+/// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
+#[derive(Debug, Parser)]
+#[command(name = "octet", version, about)]
+pub struct Cli {
+    /// What to do without a window.
+    #[command(subcommand)]
+    pub command: Option<CommandLine>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum CommandLine {
+    /// Post-training quantization, all six steps: saves the int8 file, reloads it, measures it
+    Ptq(PtqArgs),
+    /// Float training; saves a safetensors state dict
+    Train(TrainArgs),
+    /// Accuracy of a file on held-out images
+    Eval(EvalArgs),
+    /// The five likeliest classes of each image
+    Classify(ClassifyArgs),
+    /// What is inside an int8 file or a state dict
+    Inspect(InspectArgs),
+    /// The zoo, with parameters, multiply-accumulates and file sizes
+    Models(ModelsArgs),
+}
+
+/// How images become numbers.
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    /// Height and width of an image [default: 32 for the sample, 224 for folders]
+    #[arg(long, value_name = "N")]
+    size: Option<usize>,
+    /// How a rectangle becomes a square [default: as it is for the sample, crop for folders]
+    #[arg(long, value_enum)]
+    preprocess: Option<FitArg>,
+    /// Subtracted from each channel's 0..1 [default: ImageNet's]
+    #[arg(long, value_name = "R,G,B", value_parser = triple)]
+    mean: Option<[f32; 3]>,
+    /// Divides each channel [default: ImageNet's]
+    #[arg(long, value_name = "R,G,B", value_parser = positive_triple)]
+    std: Option<[f32; 3]>,
+}
+
+impl ImageArgs {
+    fn choice(&self) -> PreprocessChoice {
+        PreprocessChoice { size: self.size, fit: self.preprocess.map(FitArg::fit), mean: self.mean, std: self.std }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FitArg {
+    /// Shorter side to size*256/224, then the centre
+    Crop,
+    /// To a black square, then resized
+    Pad,
+    /// Resized without regard to proportions
+    Squash,
+}
+
+impl FitArg {
+    fn fit(self) -> Fit {
+        match self {
+            Self::Crop => Fit::Crop,
+            Self::Pad => Fit::Pad,
+            Self::Squash => Fit::Squash,
+        }
+    }
+}
+
+/// What to work on.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// A folder of class folders, a CIFAR-10 binary file or folder [default: the embedded sample]
+    #[arg(long, value_name = "DIR|FILE")]
+    data: Option<PathBuf>,
+    /// Of every random choice
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+}
+
+impl DataArgs {
+    /// The images.
+    pub fn source(&self) -> Source {
+        self.data.clone().map_or(Source::Sample, Source::Path)
+    }
+}
+
+/// Where to compute.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// Where float runs
+    #[arg(long, value_enum, default_value_t = DeviceArg::Cpu)]
+    pub device: DeviceArg,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+/// CPU or GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceArg {
+    /// This machine's processor
+    Cpu,
+    /// The first NVIDIA GPU
+    Cuda,
+}
+
+impl MachineArgs {
+    /// As `exec` names it.
+    pub fn device(&self) -> Device {
+        match self.device {
+            DeviceArg::Cpu => Device::Cpu,
+            DeviceArg::Cuda => Device::Cuda(0),
+        }
+    }
+
+    /// As JSON names it.
+    pub fn device_name(&self) -> &'static str {
+        match self.device {
+            DeviceArg::Cpu => "cpu",
+            DeviceArg::Cuda => "cuda",
+        }
+    }
+
+    /// 0 for one a core.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or(0, usize::from)
+    }
+}
+
+/// `octet ptq`
+#[derive(Debug, Args)]
+pub struct PtqArgs {
+    /// Which architecture
+    #[arg(long, default_value_t = ModelId::ShuffleNetV2X05)]
+    pub model: ModelId,
+    /// A state dict (.pth, .pt, .safetensors) [default: those that come with Octet, else it trains first]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Length of the logits [default: the weights' head, else the data's classes]
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    images: ImageArgs,
+    /// Observers and ranges as PyTorch's default qconfig of this name has them
+    #[arg(long, default_value_t = QConfigName::X86)]
+    qconfig: QConfigName,
+    /// Observer of activations [default: the qconfig's]
+    #[arg(long, value_enum)]
+    observer: Option<ObserverArg>,
+    /// Batches that the observers see
+    #[arg(long, default_value_t = Calibration::default().batches as u32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    calibration_batches: u32,
+    /// Images a batch
+    #[arg(long, default_value_t = Calibration::default().batch as u32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// The int8 file [default: MODEL.octet.safetensors]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ObserverArg {
+    Minmax,
+    MovingAverage,
+    Histogram,
+}
+
+impl ObserverArg {
+    fn kind(self) -> ObserverKind {
+        match self {
+            Self::Minmax => ObserverKind::MinMax,
+            Self::MovingAverage => ObserverKind::MovingAverageMinMax,
+            Self::Histogram => ObserverKind::Histogram,
+        }
+    }
+}
+
+impl PtqArgs {
+    /// Every choice, the rest at its default.
+    pub fn recipe(&self) -> Recipe {
+        let qconfig = QConfig::new(self.qconfig);
+        Recipe {
+            weights: self.weights.clone().map_or(WeightsChoice::Automatic, WeightsChoice::File),
+            classes: self.classes,
+            data: self.data.source(),
+            preprocess: self.images.choice(),
+            qconfig: match self.observer {
+                Some(observer) => qconfig.with_observer(observer.kind()),
+                None => qconfig,
+            },
+            calibration: Calibration { batches: self.calibration_batches as usize, batch: self.batch as usize },
+            seed: self.data.seed,
+            threads: self.machine.threads(),
+            ..Recipe::new(self.model)
+        }
+    }
+
+    /// Where the int8 file goes.
+    pub fn out(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.octet.safetensors", self.model)))
+    }
+}
+
+/// `octet train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Which architecture
+    #[arg(long, default_value_t = ModelId::ShuffleNetV2X05)]
+    pub model: ModelId,
+    /// A state dict to go on from [default: random weights]
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// Length of the logits; must be the data's classes
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    images: ImageArgs,
+    /// Passes over the training images
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
+    /// Images a batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    batch: Option<u32>,
+    /// Largest learning rate
+    #[arg(long, value_name = "X", value_parser = positive)]
+    lr: Option<f32>,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// The state dict [default: MODEL.safetensors]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl TrainArgs {
+    /// Every choice, the rest at its default.
+    pub fn recipe(&self) -> Recipe {
+        let mut recipe = Recipe {
+            weights: self.weights.clone().map_or(WeightsChoice::Train, WeightsChoice::File),
+            classes: self.classes,
+            data: self.data.source(),
+            preprocess: self.images.choice(),
+            seed: self.data.seed,
+            threads: self.machine.threads(),
+            ..Recipe::new(self.model)
+        };
+        let train = &mut recipe.train;
+        train.epochs = self.epochs.map_or(train.epochs, |n| n as usize);
+        train.batch = self.batch.map_or(train.batch, |n| n as usize);
+        train.lr = self.lr.unwrap_or(train.lr);
+        recipe
+    }
+
+    /// Where the state dict goes.
+    pub fn out(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.safetensors", self.model)))
+    }
+}
+
+/// A file to run: int8, or float with its architecture.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// An int8 file; with --model, a float state dict
+    pub file: PathBuf,
+    /// The architecture of a float state dict
+    #[arg(long)]
+    model: Option<ModelId>,
+    /// Length of the logits; must agree with the file
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+    #[command(flatten)]
+    images: ImageArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+impl FileArgs {
+    /// How to open it, with the defaults of `source` for a float model.
+    pub fn options(&self, source: Source) -> ClassifierOptions {
+        ClassifierOptions {
+            model: self.model,
+            classes: self.classes,
+            preprocess: self.images.choice(),
+            source,
+            device: self.machine.device(),
+            threads: self.machine.threads(),
+        }
+    }
+}
+
+/// `octet eval`
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `octet classify`
+#[derive(Debug, Args)]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Pictures
+    #[arg(required = true)]
+    pub image: Vec<PathBuf>,
+    /// Add the logits
+    #[arg(long)]
+    pub logits: bool,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `octet inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// An int8 file or a state dict
+    pub file: PathBuf,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `octet models`
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Length of the logits
+    #[arg(long, default_value_t = 33, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub classes: u32,
+    /// Height and width of an image
+    #[arg(long, default_value_t = 224, value_name = "N", value_parser = clap::value_parser!(u32).range(32..))]
+    pub size: u32,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn triple(text: &str) -> Result<[f32; 3], String> {
+    let wrong = || format!("`{text}`: expected three numbers, as 0.5,0.5,0.5");
+    let values: Vec<f32> = text.split(',').map(|v| v.trim().parse()).collect::<Result<_, _>>().map_err(|_| wrong())?;
+    let values: [f32; 3] = values.try_into().map_err(|_| wrong())?;
+    if values.iter().all(|v| v.is_finite()) { Ok(values) } else { Err(wrong()) }
+}
+
+fn positive_triple(text: &str) -> Result<[f32; 3], String> {
+    let values = triple(text)?;
+    if values.iter().all(|v| *v > 0.0) { Ok(values) } else { Err(format!("`{text}`: each must be above zero")) }
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
+        Ok(_) | Err(_) => Err(format!("`{text}`: expected a number above zero")),
+    }
+}

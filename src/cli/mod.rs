@@ -1,0 +1,59 @@
+//! The commands without a window: flags in, figures out. A thin face over `session`.
+//!
+//! `--json` prints one JSON value on standard output; progress and messages go to standard error. Exit codes: 0 done,
+//! 1 a failure said in one sentence, 2 a wrong flag.
+
+mod args;
+mod classify;
+mod eval;
+mod inspect;
+mod models;
+mod progress;
+mod ptq;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde::Serialize;
+
+pub use args::{Cli, CommandLine};
+
+/// Reads the process's arguments; on a wrong flag it says which and ends the process with 2.
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// Carries out one command.
+pub fn run(command: &CommandLine) -> ExitCode {
+    let result = match command {
+        CommandLine::Ptq(args) => ptq::run(args),
+        CommandLine::Train(args) => train::run(args),
+        CommandLine::Eval(args) => eval::run(args),
+        CommandLine::Classify(args) => classify::run(args),
+        CommandLine::Inspect(args) => inspect::run(args),
+        CommandLine::Models(args) => models::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One sentence, its causes behind it.
+            eprintln!("octet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The one JSON value of `--json`.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_line(&serde_json::to_string_pretty(value)?)
+}
+
+/// A line on standard output; a reader that closed the pipe early (`octet models | head`) is no failure.
+fn print_line(line: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

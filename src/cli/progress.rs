@@ -1,0 +1,96 @@
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use crate::session::{Command, Control, Event, Recipe, Session, SessionError, Severity, TrainEvent};
+
+/// Runs one command of a session, telling standard error how it goes.
+pub fn apply(session: &mut Session, command: Command) -> Result<(), SessionError> {
+    let terminal = std::io::stderr().is_terminal();
+    let mut line = Line { terminal, open: false };
+    session.apply(command, &mut |event| line.show(&event), &Control::default())
+}
+
+/// Opens a recipe's model and inserts its stubs.
+pub fn open(session: &mut Session, recipe: Recipe) -> Result<(), SessionError> {
+    apply(session, Command::Open(Box::new(recipe)))?;
+    apply(session, Command::InsertStubs)
+}
+
+/// That the folder of an output file exists, before any work is done for it.
+pub fn require_folder(out: &Path) -> anyhow::Result<()> {
+    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        anyhow::bail!("{}: its folder does not exist: create it, or name another file with --out", out.display());
+    }
+    if out.is_dir() {
+        anyhow::bail!("{}: is a folder: name a file with --out", out.display());
+    }
+    Ok(())
+}
+
+struct Line {
+    terminal: bool,
+    open: bool,
+}
+
+impl Line {
+    fn show(&mut self, event: &Event) {
+        match event {
+            Event::Progress(p) => self.draw(&format!("{} {}/{}", p.what, p.done, p.total)),
+            Event::Training(TrainEvent::Epoch(e)) => {
+                let held_out = e.valid_accuracy.map_or(String::new(), |a| format!(", held-out {:.2} %", a * 100.0));
+                self.say(&format!(
+                    "epoch {}/{}: loss {:.4}, training {:.2} %{held_out}, {:.1} s",
+                    e.epoch + 1,
+                    e.epochs,
+                    e.train_loss,
+                    e.train_accuracy * 100.0,
+                    e.seconds
+                ));
+            }
+            Event::Training(TrainEvent::Step(s)) => {
+                self.draw(&format!(
+                    "step {}/{}: loss {:.4}, {:.0} images/s",
+                    s.step + 1,
+                    s.steps,
+                    s.loss,
+                    s.images_per_second
+                ));
+            }
+            Event::Log(log) => match log.severity {
+                Severity::Info => self.say(&log.text),
+                Severity::Warning => self.say(&format!("warning: {}", log.text)),
+                Severity::Error => self.say(&format!("error: {}", log.text)),
+            },
+            Event::Entered { stage, seconds } => {
+                if let Some(step) = stage.done() {
+                    self.say(&format!("{} {}: {} ({seconds:.1} s)", step.index() + 1, step.title(), stage.in_a_word()));
+                }
+            }
+            // The sentence of a failure is printed once, at the end.
+            Event::Failed { .. } | Event::Cancelled(_) | Event::Finished(_) => self.clear(),
+            Event::Started(_) | Event::Recipe(_) | Event::WentBack { .. } | Event::Observed { .. } => {}
+        }
+    }
+
+    fn draw(&mut self, text: &str) {
+        if self.terminal {
+            eprint!("\r\x1b[K{text}");
+            // Progress is a courtesy: a closed standard error is no failure.
+            let _ = std::io::stderr().flush();
+            self.open = true;
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.open {
+            eprint!("\r\x1b[K");
+            self.open = false;
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.clear();
+        eprintln!("{text}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Step 5: images through the float model, every observer watching.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::state::Reporter;
+use super::{Calibration, Event, ObserverView, Session, SessionError, Stage, Step};
+use crate::data::shuffled;
+use crate::exec::float::{Activation, Model};
+use crate::graph::Graph;
+use crate::quant::{Observers, Values};
+
+/// Bins of a histogram as the screen shows it.
+const SCREEN_BINS: usize = 128;
+
+impl Values for Activation<'_> {
+    fn min_max(&self) -> (f32, f32) {
+        Activation::min_max(self)
+    }
+
+    fn histogram(&self, bins: usize, lo: f32, hi: f32) -> Vec<f32> {
+        Activation::histogram(self, bins, lo, hi)
+    }
+}
+
+impl Session {
+    pub(super) fn calibrate(&mut self, calibration: Calibration, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let before = self.weighted()?;
+        let graph = self.base(Step::Calibrate)?.graph().clone();
+        let (observers, images) = self.observe(&before.opened, &graph, calibration, to)?;
+        self.recipe.calibration = calibration;
+        self.enter(Stage::Calibrated { before, graph, observers: observers.into(), images }, start, to);
+        Ok(())
+    }
+
+    fn observe(
+        &self,
+        opened: &super::Opened,
+        graph: &Graph,
+        calibration: Calibration,
+        to: &mut Reporter<'_>,
+    ) -> Result<(Observers, usize), SessionError> {
+        let model = Model::new(graph, &self.device)?;
+        let mut observers = Observers::new(graph);
+        let split = &opened.dataset.train;
+        let mut order = shuffled(split.len(), self.recipe.seed);
+        order.truncate(calibration.batches.saturating_mul(calibration.batch));
+        let total = order.len();
+        let mut images = 0;
+        to.progress("Calibrating", 0, total);
+        for batch in split.batches(order, calibration.batch, &opened.preprocess, None) {
+            to.checkpoint()?;
+            let batch = batch?;
+            for skipped in &batch.skipped {
+                to.warn(skipped.to_string());
+            }
+            if batch.indices.is_empty() {
+                continue;
+            }
+            let control = to.control;
+            let mut failure = None;
+            let watched = model.run_observed(&batch.images, batch.indices.len(), &mut |node, values| {
+                if let Err(e) = observers.observe(node, values) {
+                    failure = Some(e);
+                    return ControlFlow::Break(());
+                }
+                control.checkpoint()
+            });
+            if let Some(e) = failure {
+                return Err(e.into());
+            }
+            to.checkpoint()?;
+            watched?;
+            images += batch.indices.len();
+            to.progress("Calibrating", images, total);
+            (to.emit)(Event::Observed { images, observers: Arc::new(views(graph, &observers)) });
+        }
+        if images == 0 {
+            return Err(SessionError::NothingToSee { path: opened.source.clone() });
+        }
+        Ok((observers, images))
+    }
+}
+
+/// What the screen shows of every observer that has seen something.
+fn views(graph: &Graph, observers: &Observers) -> Vec<ObserverView> {
+    let mut views = Vec::new();
+    for (node, n) in graph.iter() {
+        let (Some(range), Some(q)) = (observers.range(node), observers.qparams_of(node)) else { continue };
+        let (histogram, histogram_min, histogram_max) = match observers.histogram(node) {
+            Some(h) => (thinned(&h.counts), h.min, h.max),
+            None => (Vec::new(), range.min, range.max),
+        };
+        views.push(ObserverView {
+            node,
+            name: n.name.clone(),
+            batches: observers.history(node).to_vec(),
+            min: range.min,
+            max: range.max,
+            scale: q.scale,
+            zero_point: q.zero_point,
+            histogram,
+            histogram_min,
+            histogram_max,
+        });
+    }
+    views
+}
+
+/// Neighbouring bins summed until the screen can show them.
+fn thinned(counts: &[f32]) -> Vec<f32> {
+    counts.chunks(counts.len().div_ceil(SCREEN_BINS).max(1)).map(|c| c.iter().sum()).collect()
+}

@@ -1,0 +1,153 @@
+use std::path::Path;
+
+use super::pick::PreprocessChoice;
+use super::{Opened, SessionError};
+use crate::data::{Dataset, Image, Preprocess, Source};
+use crate::exec::float::{Device, Model};
+use crate::exec::int8::{Plan, PlanOptions};
+use crate::graph::Graph;
+use crate::weights;
+use crate::weights::octet::{self, Meta};
+use crate::zoo::{self, ModelConfig, ModelId};
+
+/// How to open a file as a classifier.
+#[derive(Clone, Debug)]
+pub struct ClassifierOptions {
+    /// The architecture of a float state dict; `None` for an int8 file, which knows its own.
+    pub model: Option<ModelId>,
+    /// Must agree with the file where it is said.
+    pub classes: Option<usize>,
+    /// Overrides what an int8 file remembers; resolved for `source` otherwise.
+    pub preprocess: PreprocessChoice,
+    /// Whose defaults a float model takes.
+    pub source: Source,
+    /// Where float runs.
+    pub device: Device,
+    /// Threads of int8 execution; 0 means one a core.
+    pub threads: usize,
+}
+
+/// A file that names images: an int8 file, or a float state dict with its architecture.
+#[derive(Debug)]
+pub struct Classifier {
+    engine: Engine,
+    graph: Graph,
+    /// A name for each class.
+    pub labels: Vec<String>,
+    /// How images become numbers.
+    pub preprocess: Preprocess,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Int8(Box<Plan>),
+    Float(Box<Model>),
+}
+
+impl Classifier {
+    /// Reads `file` and makes it ready to run.
+    ///
+    /// # Errors
+    /// Those of reading and planning; [`SessionError::Classes`] where `classes` contradicts the file.
+    pub fn open(file: &Path, options: &ClassifierOptions) -> Result<Self, SessionError> {
+        let this = match options.model {
+            Some(model) => Self::open_float(file, model, options)?,
+            None => Self::open_int8(file, options)?,
+        };
+        match options.classes {
+            Some(expected) if expected != this.classes() => {
+                Err(SessionError::Classes { found: this.classes(), expected })
+            }
+            Some(_) | None => Ok(this),
+        }
+    }
+
+    fn open_int8(file: &Path, options: &ClassifierOptions) -> Result<Self, SessionError> {
+        let (graph, Meta { labels, preprocess, .. }) = octet::read(file)?;
+        let remembered: Preprocess = serde_json::from_value(preprocess)
+            .map_err(|e| SessionError::Preprocessing { file: file.display().to_string(), detail: e.to_string() })?;
+        let choice = &options.preprocess;
+        let preprocess = Preprocess {
+            size: graph.input_shape().h,
+            fit: choice.fit.unwrap_or(remembered.fit),
+            mean: choice.mean.unwrap_or(remembered.mean),
+            std: choice.std.unwrap_or(remembered.std),
+        };
+        if let Some(size) = choice.size
+            && size != preprocess.size
+        {
+            return Err(SessionError::Size { found: preprocess.size, expected: size });
+        }
+        let plan = Plan::new(&graph, &PlanOptions { isa: None, threads: options.threads })?;
+        Ok(Self { engine: Engine::Int8(Box::new(plan)), graph, labels, preprocess })
+    }
+
+    fn open_float(file: &Path, model: ModelId, options: &ClassifierOptions) -> Result<Self, SessionError> {
+        let dict = weights::read(file)?;
+        let preprocess = options.preprocess.resolve(&options.source);
+        let classes = weights::classes(&dict).or(options.classes).unwrap_or(1000);
+        let graph = zoo::build(model, ModelConfig { classes, size: preprocess.size })?;
+        let graph = weights::load(&graph, &dict)?;
+        let (fused, _) = crate::quant::fuse(&graph, &crate::quant::FuseOptions::default())?;
+        let engine = Engine::Float(Box::new(Model::new(&fused, &options.device)?));
+        Ok(Self { engine, graph, labels: (0..classes).map(|i| i.to_string()).collect(), preprocess })
+    }
+
+    /// The graph as it was read.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Length of the logits.
+    pub fn classes(&self) -> usize {
+        self.graph.classes()
+    }
+
+    /// Logits of preprocessed images: `[batch, 3, size, size]` in, `[batch, classes]` out.
+    ///
+    /// # Errors
+    /// Those of float execution.
+    pub fn run(&mut self, images: &[f32], batch: usize) -> Result<Vec<f32>, SessionError> {
+        match &mut self.engine {
+            Engine::Int8(plan) => Ok(plan.run(images, batch)),
+            Engine::Float(model) => Ok(model.run(images, batch)?),
+        }
+    }
+
+    /// Logits of one image.
+    ///
+    /// # Errors
+    /// Those of float execution; [`SessionError::NotANumber`].
+    pub fn classify(&mut self, image: &Image) -> Result<Vec<f32>, SessionError> {
+        let pixels = self.preprocess.apply(image);
+        let logits = self.run(&pixels, 1)?;
+        if logits.iter().any(|v| !v.is_finite()) {
+            return Err(SessionError::NotANumber);
+        }
+        Ok(logits)
+    }
+
+    /// Fraction of the held-out images of `source` that it names rightly, and how many there are.
+    ///
+    /// # Errors
+    /// Where the data has no labels, none held out, or other classes than the model.
+    pub fn evaluate(
+        &mut self,
+        source: &Source,
+        seed: u64,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(f64, usize), SessionError> {
+        let opened = Opened {
+            dataset: Dataset::open(source, seed)?.into(),
+            preprocess: self.preprocess.clone(),
+            classes: self.classes(),
+            source: match source {
+                Source::Sample => "the embedded sample".to_owned(),
+                Source::Path(path) => path.display().to_string(),
+            },
+        };
+        opened.require_labels("evaluation")?;
+        opened.require_held_out()?;
+        super::measure::accuracy_of(&opened, &mut |images, batch| self.run(images, batch), progress)
+    }
+}

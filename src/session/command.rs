@@ -1,0 +1,117 @@
+use std::path::PathBuf;
+
+use super::{Calibration, Recipe, Stage, Step};
+use crate::quant::{FuseOptions, QConfig};
+use crate::train::TrainConfig;
+
+/// What a user asks for. Each one that carries a choice writes it into the session's recipe.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Starts over with this model and data.
+    Open(Box<Recipe>),
+    /// Step 1.
+    InsertStubs,
+    /// Step 2, from a state dict.
+    LoadWeights(PathBuf),
+    /// Step 2, with the weights that come with Octet.
+    UseShippedWeights,
+    /// Step 2, by training from what the weights are now.
+    Train(TrainConfig),
+    /// Step 3.
+    Fuse(FuseOptions),
+    /// Step 4.
+    Prepare(QConfig),
+    /// Step 5.
+    Calibrate(Calibration),
+    /// Step 6, first half.
+    Convert,
+    /// Step 6, second half: writes the file, reads it back, measures it.
+    Save(PathBuf),
+    /// Undoes every step after this one.
+    BackTo(Step),
+    /// Every step that is left, with the recipe's choices, saving here.
+    RunAll(PathBuf),
+}
+
+/// A [`Command`] without what it carries: what a button stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "they are the commands of the same names")]
+pub enum CommandKind {
+    Open,
+    InsertStubs,
+    LoadWeights,
+    UseShippedWeights,
+    Train,
+    Fuse,
+    Prepare,
+    Calibrate,
+    Convert,
+    Save,
+    BackTo(Step),
+    RunAll,
+}
+
+impl Command {
+    /// What it is, without what it carries.
+    pub fn kind(&self) -> CommandKind {
+        match self {
+            Self::Open(_) => CommandKind::Open,
+            Self::InsertStubs => CommandKind::InsertStubs,
+            Self::LoadWeights(_) => CommandKind::LoadWeights,
+            Self::UseShippedWeights => CommandKind::UseShippedWeights,
+            Self::Train(_) => CommandKind::Train,
+            Self::Fuse(_) => CommandKind::Fuse,
+            Self::Prepare(_) => CommandKind::Prepare,
+            Self::Calibrate(_) => CommandKind::Calibrate,
+            Self::Convert => CommandKind::Convert,
+            Self::Save(_) => CommandKind::Save,
+            Self::BackTo(step) => CommandKind::BackTo(*step),
+            Self::RunAll(_) => CommandKind::RunAll,
+        }
+    }
+}
+
+impl CommandKind {
+    /// As a sentence names it: "fuse".
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Open => "open a model",
+            Self::InsertStubs => "insert stubs",
+            Self::LoadWeights => "load weights",
+            Self::UseShippedWeights => "use the shipped weights",
+            Self::Train => "train",
+            Self::Fuse => "fuse",
+            Self::Prepare => "prepare",
+            Self::Calibrate => "calibrate",
+            Self::Convert => "convert",
+            Self::Save => "save",
+            Self::BackTo(_) => "go back",
+            Self::RunAll => "run all steps",
+        }
+    }
+}
+
+impl Stage {
+    /// Whether a command makes sense here: what greys a button and what `Session::apply` refuses by.
+    ///
+    /// A step may be run again while its result is the newest one; its choices are then replaced.
+    pub fn allows(&self, kind: CommandKind) -> bool {
+        let done = self.done();
+        let at = |step: Step| done == Some(step) || done == before(step);
+        match kind {
+            CommandKind::Open | CommandKind::RunAll => true,
+            CommandKind::InsertStubs => at(Step::Stubs),
+            CommandKind::LoadWeights | CommandKind::UseShippedWeights | CommandKind::Train => at(Step::Weights),
+            CommandKind::Fuse => at(Step::Fuse),
+            CommandKind::Prepare => at(Step::Prepare),
+            CommandKind::Calibrate => at(Step::Calibrate),
+            CommandKind::Convert => at(Step::Convert),
+            CommandKind::Save => done == Some(Step::Convert),
+            CommandKind::BackTo(step) => done.is_some_and(|d| step < d),
+        }
+    }
+}
+
+fn before(step: Step) -> Option<Step> {
+    step.index().checked_sub(1).map(|i| Step::ALL[i])
+}

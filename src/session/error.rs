@@ -1,0 +1,58 @@
+use super::{CommandKind, Step};
+use crate::{data::DataError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError};
+use crate::{weights::WeightsError, zoo::ZooError};
+
+/// Why a command did nothing. What existed before it still does.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum SessionError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("cannot {} yet: {}", .kind.verb(), remedy(.done))]
+    NotAllowed { kind: CommandKind, done: Option<Step> },
+    #[error("no model is open: open one first")]
+    NothingOpen,
+    #[error("no trained weights for {model} on this data come with Octet: load a state dict, or train")]
+    NothingShipped { model: String },
+    #[error("the weights have {found} classes, but --classes says {expected}: leave it out, or load other weights")]
+    Classes { found: usize, expected: usize },
+    #[error(
+        "the model has {model} classes, but the data has {data} ({labels}): {what} needs both to agree; pick other data or other weights"
+    )]
+    ClassesOfData { model: usize, data: usize, labels: String, what: &'static str },
+    #[error("{path}: its images have no labels, and {what} needs them: put them in one folder a class")]
+    NoLabels { path: String, what: &'static str },
+    #[error("{path}: no image is held out to measure on: add a valid/ folder, or more images a class")]
+    NothingHeldOut { path: String },
+    #[error("{path}: none of its images could be read")]
+    NothingToSee { path: String },
+    #[error("the network's output is not a number: check the weights and the preprocessing (mean, std)")]
+    NotANumber,
+    #[error("{file}: its preprocessing is not what Octet wrote ({detail}): convert the model again")]
+    Preprocessing { file: String, detail: String },
+    #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
+    Size { found: usize, expected: usize },
+    #[error(transparent)]
+    Zoo(#[from] ZooError),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+}
+
+fn remedy(done: &Option<Step>) -> String {
+    let next = done.map_or(Some(Step::Stubs), |s| Step::ALL.get(s.index() + 1).copied());
+    match (done, next) {
+        (_, Some(next)) => format!("the next step is {} ({})", next.index() + 1, next.title()),
+        (Some(done), None) => format!("go back to an earlier step than {} first", done.title()),
+        (None, None) => "open a model first".to_owned(),
+    }
+}

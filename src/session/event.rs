@@ -1,0 +1,125 @@
+use std::sync::Arc;
+
+use super::{Recipe, Stage, Step};
+use crate::graph::NodeId;
+use crate::train::TrainEvent;
+
+/// What happened, in the order it happened. A [`super::View`] is the sum of them.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A command began.
+    Started(super::CommandKind),
+    /// The recipe as it is now.
+    Recipe(Arc<Recipe>),
+    /// A step is done: this exists now. `seconds` is how long it took.
+    Entered {
+        /// What exists.
+        stage: Arc<Stage>,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// Everything after this step was undone; `stage` is the newest now.
+    WentBack {
+        /// The step that is the last one done, `None` for none.
+        to: Option<Step>,
+        /// What exists.
+        stage: Arc<Stage>,
+    },
+    /// How far the running command is.
+    Progress(Progress),
+    /// Every observer after one more batch.
+    Observed {
+        /// Images seen so far.
+        images: usize,
+        /// In the order of the graph.
+        observers: Arc<Vec<ObserverView>>,
+    },
+    /// Training went on.
+    Training(TrainEvent),
+    /// A line for the log.
+    Log(LogLine),
+    /// The command ended well.
+    Finished(super::CommandKind),
+    /// It was cancelled; what existed before still does.
+    Cancelled(super::CommandKind),
+    /// It failed; what existed before still does.
+    Failed {
+        /// Which command.
+        kind: super::CommandKind,
+        /// One sentence: file, key or node; found; expected; remedy.
+        message: String,
+    },
+}
+
+/// How far the running command is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// "Calibrating", "Measuring float".
+    pub what: &'static str,
+    /// Steps done.
+    pub done: usize,
+    /// Steps in all.
+    pub total: usize,
+}
+
+/// One observer as a plot wants it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObserverView {
+    /// Which node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Smallest and largest value of each batch.
+    pub batches: Vec<(f32, f32)>,
+    /// The range so far.
+    pub min: f32,
+    /// The range so far.
+    pub max: f32,
+    /// The scale that would be used now.
+    pub scale: f32,
+    /// The zero point that would be used now.
+    pub zero_point: u8,
+    /// Counts between `histogram_min` and `histogram_max`, thinned for the screen; empty if it keeps none.
+    pub histogram: Vec<f32>,
+    /// Left edge of the first bin.
+    pub histogram_min: f32,
+    /// Right edge of the last bin.
+    pub histogram_max: f32,
+}
+
+/// How much a log line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// For the curious.
+    Info,
+    /// Something a user should know.
+    Warning,
+    /// Something went wrong.
+    Error,
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub severity: Severity,
+    /// One sentence.
+    pub text: String,
+}
+
+impl LogLine {
+    /// A line for the curious.
+    pub fn info(text: impl Into<String>) -> Self {
+        Self { severity: Severity::Info, text: text.into() }
+    }
+
+    /// A line a user should read.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, text: text.into() }
+    }
+
+    /// What went wrong.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, text: text.into() }
+    }
+}

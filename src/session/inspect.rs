@@ -1,0 +1,138 @@
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::SessionError;
+use crate::graph::{Graph, Weight};
+use crate::weights::{self, octet};
+
+/// What is inside a file.
+#[derive(Clone, Debug)]
+pub enum Contents {
+    /// A file of Octet's.
+    Int8 {
+        /// Its path.
+        file: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// int8, or mixed.
+        graph: Box<Graph>,
+        /// A name for each class.
+        labels: Vec<String>,
+        /// How images become numbers.
+        preprocess: Value,
+        /// How it was made.
+        recipe: Value,
+    },
+    /// Float weights without a graph.
+    StateDict {
+        /// Its path.
+        file: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// Keys and shapes, in the file's order.
+        tensors: Vec<(String, Vec<usize>)>,
+    },
+}
+
+/// Reads a file and tells what it holds.
+///
+/// # Errors
+/// Those of reading it.
+pub fn inspect(file: &Path) -> Result<Contents, SessionError> {
+    let bytes = std::fs::metadata(file).map(|m| m.len()).unwrap_or(0);
+    let path = file.to_owned();
+    if octet::is_octet(file) {
+        let (graph, meta) = octet::read(file)?;
+        return Ok(Contents::Int8 {
+            file: path,
+            bytes,
+            graph: Box::new(graph),
+            labels: meta.labels,
+            preprocess: meta.preprocess,
+            recipe: meta.recipe,
+        });
+    }
+    let dict = weights::read(file)?;
+    let tensors = dict.iter().map(|(key, tensor)| (key.to_owned(), tensor.shape.clone())).collect();
+    Ok(Contents::StateDict { file: path, bytes, tensors })
+}
+
+/// Writes a graph's float weights as a safetensors state dict; its size in bytes.
+///
+/// # Errors
+/// Those of writing it.
+pub fn save_float(path: &Path, graph: &Graph) -> Result<u64, SessionError> {
+    Ok(weights::write_safetensors(path, graph, false)?)
+}
+
+impl Contents {
+    /// The same as JSON.
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Int8 { file, bytes, graph, labels, preprocess, recipe } => {
+                let shape = graph.input_shape();
+                json!({
+                    "file": file,
+                    "kind": "int8",
+                    "model": graph.name,
+                    "bytes": bytes,
+                    "input": [shape.c, shape.h, shape.w],
+                    "classes": graph.classes(),
+                    "labels": labels,
+                    "preprocess": preprocess,
+                    "recipe": recipe,
+                    "nodes": nodes(graph),
+                    "layers": layers(graph),
+                })
+            }
+            Self::StateDict { file, bytes, tensors } => {
+                let tensors: Vec<Value> =
+                    tensors.iter().map(|(key, shape)| json!({ "key": key, "shape": shape })).collect();
+                json!({ "file": file, "kind": "state_dict", "bytes": bytes, "tensors": tensors })
+            }
+        }
+    }
+}
+
+fn nodes(graph: &Graph) -> Vec<Value> {
+    graph
+        .nodes
+        .iter()
+        .map(|n| {
+            let inputs: Vec<&str> = n.inputs.iter().map(|i| graph.node(*i).name.as_str()).collect();
+            let qparams = n.numeric.qparams();
+            json!({
+                "name": n.name,
+                "op": n.op.name(),
+                "inputs": inputs,
+                "shape": [n.shape.c, n.shape.h, n.shape.w],
+                "scale": qparams.map(|q| q.scale),
+                "zero_point": qparams.map(|q| q.zero_point),
+                "fused": n.fused,
+            })
+        })
+        .collect()
+}
+
+fn layers(graph: &Graph) -> Vec<Value> {
+    graph
+        .nodes
+        .iter()
+        .filter_map(|n| n.op.weight().map(|w| (n, w)))
+        .map(|(n, weight)| {
+            let (dtype, bytes, scales) = match weight {
+                Weight::Float(t) => ("float32", t.len() * 4, None),
+                Weight::Int8(q) => ("int8", q.data.len(), Some(q.scales.to_vec())),
+            };
+            json!({
+                "name": n.name,
+                "dtype": dtype,
+                "shape": weight.shape(),
+                "weight_bytes": bytes,
+                "weight_scales": scales,
+                "macs": n.op.macs(n.shape),
+            })
+        })
+        .collect()
+}

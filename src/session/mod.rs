@@ -1,0 +1,46 @@
+//! The steps as a state machine: a [`Command`] goes in, [`Event`]s come out, a [`Control`] pauses or cancels.
+//!
+//! The window and the command line both drive [`Session::apply`], so the same recipe gives the same [`View`] in both.
+//! This room knows every room below it and nothing of windows or terminals.
+
+mod calibrate;
+mod classifier;
+mod command;
+mod control;
+mod error;
+mod event;
+mod inspect;
+mod measure;
+mod pick;
+mod recipe;
+mod save;
+mod sizes;
+mod stage;
+mod state;
+mod steps;
+mod view;
+mod weigh;
+mod worker;
+
+pub use classifier::{Classifier, ClassifierOptions};
+pub use command::{Command, CommandKind};
+pub use control::Control;
+pub use error::SessionError;
+pub use event::{Event, LogLine, ObserverView, Progress, Severity};
+pub use inspect::{Contents, inspect, save_float};
+pub use measure::{Measured, Side, float_bytes};
+pub use pick::{Opened, PreprocessChoice};
+pub use recipe::{Calibration, Recipe, WeightsChoice};
+pub use sizes::{FileSizes, file_sizes};
+pub use stage::{FusionProof, Stage, Step, Weighted, WeightsOrigin};
+pub use state::Session;
+pub use view::{StepState, StepView, View};
+pub use worker::Worker;
+
+// What the faces of a session need of the rooms below it.
+pub use crate::data::{Fit, Image, Preprocess, Source};
+pub use crate::exec::float::Device;
+pub use crate::graph::ObserverKind;
+pub use crate::quant::{FuseOptions, QConfig, QConfigName};
+pub use crate::train::{TrainConfig, TrainEvent};
+pub use crate::zoo::{ModelConfig, ModelId};

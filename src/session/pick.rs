@@ -1,0 +1,140 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Recipe, SessionError, WeightsChoice};
+use crate::data::{Dataset, Fit, Preprocess, Source};
+use crate::graph::Graph;
+use crate::weights;
+use crate::zoo::{self, ModelConfig};
+
+/// How images become numbers, with what is not said left to the data's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PreprocessChoice {
+    /// Height and width: 32 for the sample, 224 for folders.
+    pub size: Option<usize>,
+    /// How a rectangle becomes a square: as it is for the sample, cropped for folders.
+    pub fit: Option<Fit>,
+    /// Subtracted from each channel in 0..1; ImageNet's.
+    pub mean: Option<[f32; 3]>,
+    /// Divides each channel; ImageNet's.
+    pub std: Option<[f32; 3]>,
+}
+
+impl PreprocessChoice {
+    /// What it means for this data.
+    pub fn resolve(&self, source: &Source) -> Preprocess {
+        let default = match source {
+            Source::Sample => Preprocess { size: 32, fit: Fit::Pad, ..Preprocess::default() },
+            Source::Path(_) => Preprocess::default(),
+        };
+        Preprocess {
+            size: self.size.unwrap_or(default.size),
+            fit: self.fit.unwrap_or(default.fit),
+            mean: self.mean.unwrap_or(default.mean),
+            std: self.std.unwrap_or(default.std),
+        }
+    }
+}
+
+/// A model and its data, opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Images, split into training and held-out ones.
+    pub dataset: Arc<Dataset>,
+    /// How they become numbers.
+    pub preprocess: Preprocess,
+    /// Classes of the model, which the data need not have.
+    pub classes: usize,
+    /// What the data is called in messages.
+    pub source: String,
+}
+
+impl Opened {
+    /// Opens the recipe's data and builds its model, weights random. The classes come from the recipe, else the head of
+    /// the weights file, else the data.
+    ///
+    /// # Errors
+    /// Those of the data, the weights' file and the zoo; [`SessionError::Classes`] where the recipe contradicts the file.
+    pub fn open(recipe: &Recipe) -> Result<(Self, Graph), SessionError> {
+        let dataset = Dataset::open(&recipe.data, recipe.seed)?;
+        let from_file = match &recipe.weights {
+            WeightsChoice::File(path) => weights::classes(&weights::read(path)?),
+            WeightsChoice::Automatic | WeightsChoice::Train => None,
+        };
+        if let (Some(found), Some(expected)) = (from_file, recipe.classes)
+            && found != expected
+        {
+            return Err(SessionError::Classes { found, expected });
+        }
+        let classes = recipe.classes.or(from_file).unwrap_or(dataset.labels.len());
+        let preprocess = recipe.preprocess.resolve(&recipe.data);
+        let source = match &recipe.data {
+            Source::Sample => "the embedded sample".to_owned(),
+            Source::Path(path) => path.display().to_string(),
+        };
+        Self { dataset: Arc::new(dataset), preprocess, classes, source }.build(recipe)
+    }
+
+    /// The same data under a model of another class count.
+    ///
+    /// # Errors
+    /// Those of the zoo.
+    pub fn with_classes(&self, classes: usize, recipe: &Recipe) -> Result<(Self, Graph), SessionError> {
+        Self { classes, ..self.clone() }.build(recipe)
+    }
+
+    fn build(self, recipe: &Recipe) -> Result<(Self, Graph), SessionError> {
+        let config = ModelConfig { classes: self.classes, size: self.preprocess.size };
+        let graph = zoo::build(recipe.model, config)?;
+        Ok((self, zoo::init(&graph, recipe.seed)))
+    }
+
+    /// Why accuracy cannot be measured, as a sentence; `None` where it can.
+    pub fn why_no_accuracy(&self) -> Option<String> {
+        self.require_labels("accuracy").and_then(|()| self.require_held_out()).err().map(|e| e.to_string())
+    }
+
+    /// That the data has labels and they are the model's classes.
+    ///
+    /// # Errors
+    /// [`SessionError::NoLabels`], [`SessionError::ClassesOfData`].
+    pub fn require_labels(&self, what: &'static str) -> Result<(), SessionError> {
+        if !self.dataset.labelled {
+            return Err(SessionError::NoLabels { path: self.source.clone(), what });
+        }
+        if self.dataset.labels.len() != self.classes {
+            let mut labels = self.dataset.labels.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+            if self.dataset.labels.len() > 4 {
+                labels.push_str(", …");
+            }
+            return Err(SessionError::ClassesOfData {
+                model: self.classes,
+                data: self.dataset.labels.len(),
+                labels,
+                what,
+            });
+        }
+        Ok(())
+    }
+
+    /// That there are held-out images.
+    ///
+    /// # Errors
+    /// [`SessionError::NothingHeldOut`].
+    pub fn require_held_out(&self) -> Result<(), SessionError> {
+        if self.dataset.valid.is_empty() {
+            return Err(SessionError::NothingHeldOut { path: self.source.clone() });
+        }
+        Ok(())
+    }
+
+    /// A name for each of the model's classes: the data's where they agree, else the index.
+    pub fn labels(&self) -> Vec<String> {
+        if self.dataset.labels.len() == self.classes {
+            self.dataset.labels.clone()
+        } else {
+            (0..self.classes).map(|i| i.to_string()).collect()
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Step 6, second half: the file is written, read back, and what was read is measured.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::measure::{Inputs, float_bytes, int8_accuracy, latency_ms};
+use super::state::Reporter;
+use super::{Measured, Opened, Recipe, Session, SessionError, Side, Stage};
+use crate::exec::float::Model;
+use crate::exec::int8::{Plan, PlanOptions};
+use crate::quant::{self, FuseOptions};
+use crate::weights::octet::{self, Meta};
+
+impl Session {
+    pub(super) fn save(&mut self, path: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let (before, report, converted) = match self.stage()?.as_ref() {
+            Stage::Converted { before, graph, report } | Stage::Saved { before, graph, report, .. } => {
+                (before.clone(), report.clone(), graph.clone())
+            }
+            Stage::Opened { .. }
+            | Stage::Stubbed { .. }
+            | Stage::Weighted { .. }
+            | Stage::Fused { .. }
+            | Stage::Prepared { .. }
+            | Stage::Calibrated { .. } => return Err(SessionError::NothingOpen),
+        };
+        let opened = &before.opened;
+        let bytes = octet::write(path, &converted, &meta(opened, &self.recipe))?;
+        let (graph, _) = octet::read(path)?;
+        let mut plan = Plan::new(&graph, &PlanOptions { isa: None, threads: self.recipe.threads })?;
+        let accuracy = int8_accuracy(opened, &mut plan, to)?;
+        let inputs = Inputs::first(&opened.dataset.train, 1, &opened.preprocess, &opened.source)?;
+        to.progress("Measuring latency", 0, 2);
+        let int8_ms = latency_ms(
+            &mut || {
+                plan.run(&inputs.images, 1);
+                Ok(())
+            },
+            to,
+        )?;
+        // Float is timed as fast as Octet runs it: fused.
+        let (fused, _) = quant::fuse(&before.graph, &FuseOptions::default())?;
+        let model = Model::new(&fused, &self.device)?;
+        to.progress("Measuring latency", 1, 2);
+        let float_ms = latency_ms(&mut || Ok(model.run(&inputs.images, 1).map(drop)?), to)?;
+        let float = Side { accuracy: before.accuracy, bytes: float_bytes(&before.graph, path)?, latency_ms: float_ms };
+        let int8 = Side { accuracy, bytes, latency_ms: int8_ms };
+        let measured = Measured {
+            file: path.to_owned(),
+            images: if accuracy.is_some() { opened.dataset.valid.len() } else { 0 },
+            float,
+            int8,
+            shrink: float.bytes as f64 / bytes as f64,
+        };
+        to.info(format!("Saved {} ({} KB), read it back and measured that.", path.display(), bytes / 1000));
+        let stage = Stage::Saved { before, graph: Arc::new(graph), report, measured: Arc::new(measured) };
+        self.enter(stage, start, to);
+        Ok(())
+    }
+}
+
+fn meta(opened: &Opened, recipe: &Recipe) -> Meta {
+    Meta {
+        labels: opened.labels(),
+        preprocess: serde_json::to_value(&opened.preprocess).expect("plain numbers and names become JSON"),
+        // How many threads ran it is no part of the result: the file is the same on any number.
+        recipe: serde_json::to_value(Recipe { threads: 0, ..recipe.clone() }).expect("a recipe becomes JSON"),
+    }
+}

@@ -1,0 +1,207 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Measured, Opened};
+use crate::graph::Graph;
+use crate::quant::{ConvertReport, FuseReport, Observers, PrepareReport, StubsReport};
+
+/// The six steps of post-training quantization, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Load a model and insert QuantStub and DeQuantStub.
+    Stubs,
+    /// Train, or load trained weights.
+    Weights,
+    /// Fold batch norm and ReLU into the layer before.
+    Fuse,
+    /// Put observers on the graph.
+    Prepare,
+    /// Run images and watch the ranges.
+    Calibrate,
+    /// To int8, saved, reloaded and measured.
+    Convert,
+}
+
+impl Step {
+    /// All, in order.
+    pub const ALL: [Self; 6] = [Self::Stubs, Self::Weights, Self::Fuse, Self::Prepare, Self::Calibrate, Self::Convert];
+
+    /// As the rail names it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Stubs => "Stubs",
+            Self::Weights => "Weights",
+            Self::Fuse => "Fuse",
+            Self::Prepare => "Prepare",
+            Self::Calibrate => "Calibrate",
+            Self::Convert => "Convert",
+        }
+    }
+
+    /// Position, from 0.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Where the weights of a run came from; said wherever its accuracy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WeightsOrigin {
+    /// Shipped with Octet.
+    Shipped,
+    /// Read from a file.
+    File(PathBuf),
+    /// Trained in this session, perhaps stopped early.
+    Trained {
+        /// Epochs that were completed.
+        epochs: usize,
+        /// Whether it was cancelled.
+        stopped: bool,
+    },
+}
+
+/// What fusing did to the model's output on real images: it should be rounding alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FusionProof {
+    /// Images compared.
+    pub images: usize,
+    /// Largest difference of a logit.
+    pub max_abs: f32,
+    /// The same over the largest logit.
+    pub relative: f32,
+}
+
+/// What exists after each step. Graphs and parameters are shared, so a history of stages copies nothing.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// A model was picked and its data opened; the weights are random.
+    Opened {
+        /// Data, labels, preprocessing.
+        opened: Arc<Opened>,
+        /// The float graph.
+        graph: Arc<Graph>,
+    },
+    /// Stubs inserted.
+    Stubbed {
+        /// Data, labels, preprocessing.
+        opened: Arc<Opened>,
+        /// With stubs.
+        graph: Arc<Graph>,
+        /// What was inserted.
+        report: Arc<StubsReport>,
+    },
+    /// Weights loaded or trained.
+    Weighted {
+        /// Data, labels, preprocessing.
+        opened: Arc<Opened>,
+        /// With weights.
+        graph: Arc<Graph>,
+        /// Where they came from.
+        origin: WeightsOrigin,
+        /// Accuracy on held-out images, where labels allow.
+        accuracy: Option<f64>,
+    },
+    /// Layers fused.
+    Fused {
+        /// As weighted.
+        before: Arc<Weighted>,
+        /// Fused.
+        graph: Arc<Graph>,
+        /// Sites and refusals.
+        report: Arc<FuseReport>,
+        /// That it changed nothing.
+        proof: FusionProof,
+    },
+    /// Observers placed.
+    Prepared {
+        /// As weighted.
+        before: Arc<Weighted>,
+        /// Observed.
+        graph: Arc<Graph>,
+        /// What is observed.
+        report: Arc<PrepareReport>,
+    },
+    /// Observers have seen images.
+    Calibrated {
+        /// As weighted.
+        before: Arc<Weighted>,
+        /// Observed.
+        graph: Arc<Graph>,
+        /// With their ranges.
+        observers: Arc<Observers>,
+        /// Images seen.
+        images: usize,
+    },
+    /// Converted to int8, not yet saved.
+    Converted {
+        /// As weighted.
+        before: Arc<Weighted>,
+        /// int8.
+        graph: Arc<Graph>,
+        /// Layer by layer.
+        report: Arc<ConvertReport>,
+    },
+    /// Saved, reloaded from the file and measured.
+    Saved {
+        /// As weighted.
+        before: Arc<Weighted>,
+        /// int8, as read back.
+        graph: Arc<Graph>,
+        /// Layer by layer.
+        report: Arc<ConvertReport>,
+        /// The figures.
+        measured: Arc<Measured>,
+    },
+}
+
+/// The float model that every later step goes back to.
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    /// Data, labels, preprocessing.
+    pub opened: Arc<Opened>,
+    /// With stubs and weights, not fused.
+    pub graph: Arc<Graph>,
+    /// Accuracy on held-out images, where labels allow.
+    pub accuracy: Option<f64>,
+}
+
+impl Stage {
+    /// The newest graph.
+    pub fn graph(&self) -> &Arc<Graph> {
+        match self {
+            Self::Opened { graph, .. }
+            | Self::Stubbed { graph, .. }
+            | Self::Weighted { graph, .. }
+            | Self::Fused { graph, .. }
+            | Self::Prepared { graph, .. }
+            | Self::Calibrated { graph, .. }
+            | Self::Converted { graph, .. }
+            | Self::Saved { graph, .. } => graph,
+        }
+    }
+
+    /// The data it works on.
+    pub fn opened(&self) -> &Arc<Opened> {
+        match self {
+            Self::Opened { opened, .. } | Self::Stubbed { opened, .. } | Self::Weighted { opened, .. } => opened,
+            Self::Fused { before, .. }
+            | Self::Prepared { before, .. }
+            | Self::Calibrated { before, .. }
+            | Self::Converted { before, .. }
+            | Self::Saved { before, .. } => &before.opened,
+        }
+    }
+
+    /// The last step that is done; `None` before the first.
+    pub fn done(&self) -> Option<Step> {
+        match self {
+            Self::Opened { .. } => None,
+            Self::Stubbed { .. } => Some(Step::Stubs),
+            Self::Weighted { .. } => Some(Step::Weights),
+            Self::Fused { .. } => Some(Step::Fuse),
+            Self::Prepared { .. } => Some(Step::Prepare),
+            Self::Calibrated { .. } => Some(Step::Calibrate),
+            Self::Converted { .. } | Self::Saved { .. } => Some(Step::Convert),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::WeightsChoice;
+use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
+use crate::exec::float::Device;
+
+/// One model on its way to int8, with every earlier stage kept.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) recipe: Recipe,
+    /// The opened model, then one stage a finished step.
+    history: Vec<Arc<Stage>>,
+    pub(super) device: Device,
+}
+
+/// Where a running step reports to and asks whether to go on.
+pub(super) struct Reporter<'a> {
+    pub emit: &'a mut dyn FnMut(Event),
+    pub control: &'a Control,
+}
+
+impl Reporter<'_> {
+    pub fn info(&mut self, text: impl Into<String>) {
+        (self.emit)(Event::Log(LogLine::info(text)));
+    }
+
+    pub fn warn(&mut self, text: impl Into<String>) {
+        (self.emit)(Event::Log(LogLine::warning(text)));
+    }
+
+    pub fn progress(&mut self, what: &'static str, done: usize, total: usize) {
+        (self.emit)(Event::Progress(Progress { what, done, total }));
+    }
+
+    pub fn checkpoint(&self) -> Result<(), SessionError> {
+        if self.control.checkpoint().is_break() { Err(SessionError::Cancelled) } else { Ok(()) }
+    }
+}
+
+impl Session {
+    /// Nothing is open yet.
+    pub fn new(device: Device) -> Self {
+        Self { recipe: Recipe::new(crate::zoo::ModelId::ShuffleNetV2X05), history: Vec::new(), device }
+    }
+
+    /// The choices so far.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// What the newest step left.
+    ///
+    /// # Errors
+    /// [`SessionError::NothingOpen`].
+    pub fn stage(&self) -> Result<&Arc<Stage>, SessionError> {
+        self.history.last().ok_or(SessionError::NothingOpen)
+    }
+
+    /// Carries out one command. Whatever goes wrong, the stages before it stay.
+    ///
+    /// # Errors
+    /// What the step ran into; it was also emitted as [`Event::Failed`] or [`Event::Cancelled`].
+    pub fn apply(
+        &mut self,
+        command: Command,
+        emit: &mut dyn FnMut(Event),
+        control: &Control,
+    ) -> Result<(), SessionError> {
+        let kind = command.kind();
+        emit(Event::Started(kind));
+        let result = self.dispatch(command, &mut Reporter { emit, control });
+        emit(match &result {
+            Ok(()) => Event::Finished(kind),
+            Err(SessionError::Cancelled) => Event::Cancelled(kind),
+            Err(e) => Event::Failed { kind, message: e.to_string() },
+        });
+        result
+    }
+
+    fn dispatch(&mut self, command: Command, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let kind = command.kind();
+        let done = self.history.last().and_then(|s| s.done());
+        let allowed = match self.history.last() {
+            Some(stage) => stage.allows(kind),
+            None => kind == CommandKind::Open,
+        };
+        if !allowed {
+            self.stage()?;
+            return Err(SessionError::NotAllowed { kind, done });
+        }
+        match command {
+            Command::Open(recipe) => self.open(*recipe, to),
+            Command::InsertStubs => self.insert_stubs(to),
+            Command::LoadWeights(path) => self.load_weights(&path, to),
+            Command::UseShippedWeights => self.use_shipped_weights(to),
+            Command::Train(config) => self.train(config, to),
+            Command::Fuse(options) => self.fuse(&options, to),
+            Command::Prepare(qconfig) => self.prepare(qconfig, to),
+            Command::Calibrate(calibration) => self.calibrate(calibration, to),
+            Command::Convert => self.convert(to),
+            Command::Save(path) => self.save(&path, to),
+            Command::BackTo(step) => self.back_to(step, to),
+            Command::RunAll(path) => self.run_all(&path, to),
+        }
+    }
+
+    fn open(&mut self, recipe: Recipe, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let (opened, graph) = Opened::open(&recipe)?;
+        for skipped in &opened.dataset.skipped {
+            to.warn(skipped.to_string());
+        }
+        to.info(format!(
+            "{}: {} training and {} held-out images, {} classes, {} px.",
+            opened.source,
+            opened.dataset.train.len(),
+            opened.dataset.valid.len(),
+            opened.dataset.labels.len(),
+            opened.preprocess.size,
+        ));
+        self.recipe = recipe;
+        self.history.clear();
+        self.enter(Stage::Opened { opened: Arc::new(opened), graph: Arc::new(graph) }, start, to);
+        Ok(())
+    }
+
+    fn back_to(&mut self, step: Step, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        self.rewind(step.index() + 1);
+        let stage = self.stage()?.clone();
+        (to.emit)(Event::WentBack { to: Some(step), stage });
+        Ok(())
+    }
+
+    /// The steps that are left, with the recipe's choices.
+    fn run_all(&mut self, out: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        loop {
+            let next = match self.stage()?.done() {
+                None => Command::InsertStubs,
+                Some(Step::Stubs) => self.weights_command(to),
+                Some(Step::Weights) => Command::Fuse(self.fuse_options()),
+                Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
+                Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),
+                Some(Step::Calibrate) => Command::Convert,
+                Some(Step::Convert) => Command::Save(out.to_owned()),
+            };
+            let last = matches!(next, Command::Save(_));
+            (to.emit)(Event::Started(next.kind()));
+            self.dispatch(next, to)?;
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn weights_command(&self, to: &mut Reporter<'_>) -> Command {
+        match &self.recipe.weights {
+            WeightsChoice::File(path) => Command::LoadWeights(path.clone()),
+            WeightsChoice::Automatic if self.has_shipped_weights() => Command::UseShippedWeights,
+            WeightsChoice::Automatic => {
+                to.warn(format!(
+                    "No weights were given and none come with Octet for {} on this data: it is trained first.",
+                    self.recipe.model.title()
+                ));
+                Command::Train(self.recipe.train.clone())
+            }
+            WeightsChoice::Train => Command::Train(self.recipe.train.clone()),
+        }
+    }
+
+    /// Keeps the first `stages` stages.
+    pub(super) fn rewind(&mut self, stages: usize) {
+        self.history.truncate(stages);
+    }
+
+    /// The stage that `step` starts from.
+    pub(super) fn base(&self, step: Step) -> Result<&Arc<Stage>, SessionError> {
+        self.history.get(step.index()).ok_or(SessionError::NothingOpen)
+    }
+
+    /// Notes which weights were chosen.
+    pub(super) fn choose_weights(&mut self, choice: WeightsChoice) {
+        self.recipe.weights = choice;
+    }
+
+    /// Puts a new stage in its place, dropping what was there and after it.
+    pub(super) fn enter(&mut self, stage: Stage, start: Instant, to: &mut Reporter<'_>) {
+        let place = stage.done().map_or(0, |s| s.index() + 1);
+        self.rewind(place);
+        let stage = Arc::new(stage);
+        self.history.push(stage.clone());
+        (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
+        (to.emit)(Event::Entered { stage, seconds: start.elapsed().as_secs_f64() });
+    }
+}

@@ -1,0 +1,104 @@
+//! The steps that are pure passes: stubs, fuse, prepare, convert.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::measure::Inputs;
+use super::state::Reporter;
+use super::{FusionProof, Session, SessionError, Stage, Step, Weighted};
+use crate::exec::float::Model;
+use crate::graph::Graph;
+use crate::quant::{self, FuseOptions, QConfig};
+
+/// Images on which fusion is proved to change nothing.
+const PROOF_IMAGES: usize = 8;
+
+impl Session {
+    pub(super) fn insert_stubs(&mut self, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let base = self.base(Step::Stubs)?;
+        let (graph, report) = quant::insert_stubs(base.graph())?;
+        let stage = Stage::Stubbed { opened: base.opened().clone(), graph: graph.into(), report: report.into() };
+        self.enter(stage, start, to);
+        Ok(())
+    }
+
+    pub(super) fn fuse_options(&self) -> FuseOptions {
+        FuseOptions { disabled: self.recipe.unfused.clone() }
+    }
+
+    pub(super) fn fuse(&mut self, options: &FuseOptions, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let before = self.weighted()?;
+        let (graph, report) = quant::fuse(&before.graph, options)?;
+        let proof = self.prove(&before, &graph, to)?;
+        to.info(format!(
+            "{} sites fused; the output of {} images moved by {:.1e} at most ({:.1e} of the largest logit).",
+            report.sites.len(),
+            proof.images,
+            proof.max_abs,
+            proof.relative
+        ));
+        self.recipe.unfused = options.disabled.clone();
+        let stage = Stage::Fused { before, graph: graph.into(), report: report.into(), proof };
+        self.enter(stage, start, to);
+        Ok(())
+    }
+
+    /// Runs both graphs on the same real images.
+    fn prove(&self, before: &Weighted, fused: &Graph, to: &mut Reporter<'_>) -> Result<FusionProof, SessionError> {
+        let opened = &before.opened;
+        let inputs = Inputs::first(&opened.dataset.train, PROOF_IMAGES, &opened.preprocess, &opened.source)?;
+        to.progress("Proving the fusion", 0, 2);
+        let old = Model::new(&before.graph, &self.device)?.run(&inputs.images, inputs.count)?;
+        to.checkpoint()?;
+        to.progress("Proving the fusion", 1, 2);
+        let new = Model::new(fused, &self.device)?.run(&inputs.images, inputs.count)?;
+        let max_abs = old.iter().zip(&new).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let largest = old.iter().map(|a| a.abs()).fold(f32::MIN_POSITIVE, f32::max);
+        Ok(FusionProof { images: inputs.count, max_abs, relative: max_abs / largest })
+    }
+
+    pub(super) fn prepare(&mut self, qconfig: QConfig, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let before = self.weighted()?;
+        let (graph, report) = quant::prepare(self.base(Step::Prepare)?.graph(), &qconfig)?;
+        self.recipe.qconfig = qconfig;
+        self.enter(Stage::Prepared { before, graph: graph.into(), report: report.into() }, start, to);
+        Ok(())
+    }
+
+    pub(super) fn convert(&mut self, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let before = self.weighted()?;
+        let (graph, observers) = match self.base(Step::Convert)?.as_ref() {
+            Stage::Calibrated { graph, observers, .. } => (graph.clone(), observers.clone()),
+            Stage::Opened { .. }
+            | Stage::Stubbed { .. }
+            | Stage::Weighted { .. }
+            | Stage::Fused { .. }
+            | Stage::Prepared { .. }
+            | Stage::Converted { .. }
+            | Stage::Saved { .. } => return Err(SessionError::NothingOpen),
+        };
+        let (graph, report) = quant::convert(&graph, &observers.qparams()?, &self.recipe.qconfig)?;
+        self.enter(Stage::Converted { before, graph: graph.into(), report: report.into() }, start, to);
+        Ok(())
+    }
+
+    /// The float model as it was after step 2.
+    pub(super) fn weighted(&self) -> Result<Arc<Weighted>, SessionError> {
+        match self.base(Step::Fuse)?.as_ref() {
+            Stage::Weighted { opened, graph, accuracy, .. } => {
+                Ok(Arc::new(Weighted { opened: opened.clone(), graph: graph.clone(), accuracy: *accuracy }))
+            }
+            Stage::Opened { .. }
+            | Stage::Stubbed { .. }
+            | Stage::Fused { .. }
+            | Stage::Prepared { .. }
+            | Stage::Calibrated { .. }
+            | Stage::Converted { .. }
+            | Stage::Saved { .. } => Err(SessionError::NothingOpen),
+        }
+    }
+}

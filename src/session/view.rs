@@ -1,0 +1,214 @@
+use std::sync::Arc;
+
+use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step};
+use crate::train::TrainEvent;
+
+/// Everything that a screen may show: the sum of the [`Event`]s so far. Panels draw it and change nothing.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The choices; `None` before a model is open.
+    pub recipe: Option<Arc<Recipe>>,
+    /// What exists, one entry a step: `stages[0]` the opened model, `stages[1 + step]` the result of a step.
+    pub stages: [Option<Arc<Stage>>; 7],
+    /// How long each step took.
+    pub seconds: [Option<f64>; 6],
+    /// The running command.
+    pub running: Option<CommandKind>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// Images that the observers have seen.
+    pub observed_images: usize,
+    /// Every observer, in the order of the graph.
+    pub observers: Arc<Vec<ObserverView>>,
+    /// The training curve.
+    pub training: Vec<TrainEvent>,
+    /// The log, oldest first, the newest 1,000 lines.
+    pub log: Vec<LogLine>,
+    /// The last failure, until the next command begins.
+    pub failure: Option<(CommandKind, String)>,
+}
+
+/// State of a step on the rail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepState {
+    /// An earlier step is missing.
+    Locked,
+    /// Can be run now.
+    Ready,
+    /// Is running.
+    Running,
+    /// Has a result.
+    Done,
+}
+
+/// A step as the rail shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepView {
+    /// Which.
+    pub step: Step,
+    /// Its state.
+    pub state: StepState,
+    /// Its result in a word: "20 fused".
+    pub result: Option<String>,
+    /// How long it took.
+    pub seconds: Option<f64>,
+}
+
+const LOG_LINES: usize = 1000;
+
+impl View {
+    /// Takes one event in.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Started(kind) => {
+                self.running = Some(kind);
+                self.progress = None;
+                self.failure = None;
+                if kind == CommandKind::Train {
+                    self.training.clear();
+                }
+                if kind == CommandKind::Calibrate {
+                    self.observers = Arc::default();
+                    self.observed_images = 0;
+                }
+            }
+            Event::Recipe(recipe) => self.recipe = Some(recipe),
+            Event::Entered { stage, seconds } => self.enter(stage, seconds),
+            Event::WentBack { to, stage } => {
+                let last = to.map_or(0, |s| s.index() + 1);
+                self.stages[last] = Some(stage);
+                self.forget_after(last);
+            }
+            Event::Progress(progress) => self.progress = Some(progress),
+            Event::Observed { images, observers } => {
+                self.observed_images = images;
+                self.observers = observers;
+            }
+            Event::Training(event) => self.training.push(event),
+            Event::Log(line) => self.push_log(line),
+            Event::Finished(_) => self.stop(),
+            Event::Cancelled(kind) => {
+                self.push_log(LogLine::info(format!("Cancelled: {}.", kind.verb())));
+                self.stop();
+            }
+            Event::Failed { kind, message } => {
+                self.push_log(LogLine::error(message.clone()));
+                self.failure = Some((kind, message));
+                self.stop();
+            }
+        }
+    }
+
+    /// What the newest step left.
+    pub fn stage(&self) -> Option<&Arc<Stage>> {
+        self.stages.iter().rev().flatten().next()
+    }
+
+    /// What `step` left.
+    pub fn stage_of(&self, step: Step) -> Option<&Arc<Stage>> {
+        self.stages[step.index() + 1].as_ref()
+    }
+
+    /// What stood before `step`.
+    pub fn stage_before(&self, step: Step) -> Option<&Arc<Stage>> {
+        self.stages[step.index()].as_ref()
+    }
+
+    /// Whether a command can be given now.
+    pub fn allows(&self, kind: CommandKind) -> bool {
+        self.running.is_none() && self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind))
+    }
+
+    /// The rail.
+    pub fn steps(&self) -> [StepView; 6] {
+        Step::ALL.map(|step| {
+            let done = self.stage_of(step);
+            let state = if self.running.is_some_and(|kind| kind.step() == Some(step)) {
+                StepState::Running
+            } else if done.is_some() {
+                StepState::Done
+            } else if self.stage_before(step).is_some() {
+                StepState::Ready
+            } else {
+                StepState::Locked
+            };
+            StepView { step, state, result: done.map(|s| s.in_a_word()), seconds: self.seconds[step.index()] }
+        })
+    }
+
+    fn enter(&mut self, stage: Arc<Stage>, seconds: f64) {
+        match stage.done() {
+            None => {
+                self.stages = Default::default();
+                self.stages[0] = Some(stage);
+                self.forget_after(0);
+            }
+            Some(step) => {
+                self.stages[step.index() + 1] = Some(stage);
+                self.seconds[step.index()] = Some(seconds);
+                self.forget_after(step.index() + 1);
+            }
+        }
+    }
+
+    /// Drops every stage after position `last`, and what was watched on the way there.
+    fn forget_after(&mut self, last: usize) {
+        for stage in &mut self.stages[last + 1..] {
+            *stage = None;
+        }
+        for seconds in &mut self.seconds[last..] {
+            *seconds = None;
+        }
+        if last <= Step::Calibrate.index() {
+            self.observers = Arc::default();
+            self.observed_images = 0;
+        }
+        if last <= Step::Weights.index() {
+            self.training.clear();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.running = None;
+        self.progress = None;
+    }
+
+    fn push_log(&mut self, line: LogLine) {
+        if self.log.len() == LOG_LINES {
+            self.log.remove(0);
+        }
+        self.log.push(line);
+    }
+}
+
+impl CommandKind {
+    /// The step that it runs, if it is one.
+    pub fn step(self) -> Option<Step> {
+        match self {
+            Self::InsertStubs => Some(Step::Stubs),
+            Self::LoadWeights | Self::UseShippedWeights | Self::Train => Some(Step::Weights),
+            Self::Fuse => Some(Step::Fuse),
+            Self::Prepare => Some(Step::Prepare),
+            Self::Calibrate => Some(Step::Calibrate),
+            Self::Convert | Self::Save => Some(Step::Convert),
+            Self::Open | Self::BackTo(_) | Self::RunAll => None,
+        }
+    }
+}
+
+impl Stage {
+    /// Its result in a word, as the rail shows it.
+    pub fn in_a_word(&self) -> String {
+        let percent = |a: &Option<f64>| a.map_or("no labels".to_owned(), |a| format!("{:.1} %", a * 100.0));
+        match self {
+            Self::Opened { graph, .. } => graph.name.clone(),
+            Self::Stubbed { .. } => "2 stubs".to_owned(),
+            Self::Weighted { accuracy, .. } => percent(accuracy),
+            Self::Fused { report, .. } => format!("{} fused", report.sites.len()),
+            Self::Prepared { report, .. } => format!("{} observers", report.observed.len()),
+            Self::Calibrated { images, .. } => format!("{images} images"),
+            Self::Converted { .. } => "not saved".to_owned(),
+            Self::Saved { measured, .. } => format!("{:.1}x smaller", measured.shrink),
+        }
+    }
+}
