@@ -1,0 +1,337 @@
+//! The contract of flags, JSON and exit codes, on the built program.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn octet(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_octet")).args(args).current_dir(folder).output().expect("the program starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command that must succeed and gives its JSON, which must be all that standard output holds.
+fn json(folder: &Path, args: &[&str]) -> Value {
+    let output = octet(folder, &[args, &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Runs a command that must fail with exit code 1 and one last sentence; gives the sentence.
+fn failure(folder: &Path, args: &[&str]) -> String {
+    let output = octet(folder, args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {}", stderr(&output));
+    assert!(output.stdout.is_empty(), "{args:?} wrote to standard output");
+    let text = stderr(&output);
+    let last = text.lines().last().expect("a sentence").to_owned();
+    assert!(last.starts_with("octet: "), "{args:?}: {text}");
+    assert_eq!(text.matches("octet: ").count(), 1, "{args:?}: {text}");
+    last
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn picture(path: &Path, size: u32, shade: impl Fn(u32, u32) -> [u8; 3]) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder can be made");
+    image::RgbImage::from_fn(size, size, |x, y| image::Rgb(shade(x, y))).save(path).expect("a picture can be saved");
+}
+
+/// Two classes that differ in colour.
+fn folder_of_two_classes(root: &Path, each: u32) -> PathBuf {
+    let data = root.join("data");
+    for i in 0..each {
+        let light = (i * 3) as u8;
+        picture(&data.join(format!("blue/{i}.png")), 40, |x, _| [light, x as u8, 200]);
+        picture(&data.join(format!("red/{i}.png")), 40, |_, y| [200, y as u8, light]);
+    }
+    data
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is UTF-8")
+}
+
+#[test]
+fn ptq_on_the_sample_keeps_its_accuracy_and_shrinks() {
+    let dir = TempDir::new().expect("a folder");
+    let report = json(dir.path(), &["ptq", "--out", "a.octet.safetensors"]);
+    assert_eq!(keys(&report), BTreeSet::from(["file", "float", "int8", "model", "qconfig", "shrink"]));
+    assert_eq!(report["model"], "shufflenet_v2_x0_5");
+    assert_eq!(report["qconfig"], "x86");
+    for side in ["float", "int8"] {
+        assert_eq!(keys(&report[side]), BTreeSet::from(["accuracy", "bytes", "latency_ms"]));
+        assert!(report[side]["latency_ms"].as_f64().expect("a number") > 0.0);
+    }
+    let float = report["float"]["accuracy"].as_f64().expect("a number");
+    let int8 = report["int8"]["accuracy"].as_f64().expect("a number");
+    assert!(float >= 0.90, "float {float}");
+    assert!(int8 >= float - 0.01, "float {float}, int8 {int8}");
+
+    let file = dir.path().join("a.octet.safetensors");
+    let bytes = fs::metadata(&file).expect("the file was saved").len();
+    assert_eq!(report["int8"]["bytes"], bytes);
+    let shrink = report["shrink"].as_f64().expect("a number");
+    assert!((shrink - report["float"]["bytes"].as_f64().expect("a number") / bytes as f64).abs() < 1e-9);
+
+    let again = json(dir.path(), &["eval", "a.octet.safetensors"]);
+    assert_eq!(keys(&again), BTreeSet::from(["accuracy", "images"]));
+    assert_eq!(again["accuracy"].as_f64(), Some(int8));
+
+    let inside = json(dir.path(), &["inspect", "a.octet.safetensors"]);
+    assert_eq!(inside["labels"][0], "T-shirt/top");
+    assert_eq!(inside["bytes"], bytes);
+    assert!(inside["layers"].as_array().expect("layers").iter().all(|l| l["dtype"] == "int8"));
+    assert_eq!(inside["recipe"]["model"], "shufflenet_v2_x0_5");
+}
+
+#[test]
+fn the_file_is_the_same_on_any_number_of_threads() {
+    let dir = TempDir::new().expect("a folder");
+    for threads in ["1", "2"] {
+        json(
+            dir.path(),
+            &["ptq", "--calibration-batches", "3", "--threads", threads, "--out", &format!("{threads}.safetensors")],
+        );
+    }
+    let read = |name: &str| fs::read(dir.path().join(name)).expect("a file");
+    assert!(read("1.safetensors") == read("2.safetensors"));
+}
+
+#[test]
+fn models_lists_the_zoo() {
+    let dir = TempDir::new().expect("a folder");
+    let list = json(dir.path(), &["models"]);
+    let list = list.as_array().expect("a list");
+    assert_eq!(list.len(), 10);
+    for model in list {
+        assert_eq!(keys(model), BTreeSet::from(["float_bytes", "int8_bytes", "macs", "name", "params"]));
+    }
+    let of = |name: &str| list.iter().find(|m| m["name"] == name).expect("in the zoo");
+    assert_eq!(of("resnet18")["params"], 11_193_441);
+    assert_eq!(of("resnet18")["macs"], 1_813_578_240u64);
+    assert!(of("resnet18")["int8_bytes"].as_u64().expect("a number") <= 11_300_000);
+    assert!(of("shufflenet_v2_x0_5")["int8_bytes"].as_u64().expect("a number") <= 430_000);
+}
+
+#[test]
+fn train_then_ptq_then_classify_on_a_folder() {
+    let dir = TempDir::new().expect("a folder");
+    let data = folder_of_two_classes(dir.path(), 20);
+    fs::write(data.join("red/notes.png"), "no picture").expect("a file");
+    let trained = json(
+        dir.path(),
+        &["train", "--model", "resnet18", "--data", text(&data), "--size", "32", "--epochs", "2", "--batch", "8"],
+    );
+    assert_eq!(keys(&trained), BTreeSet::from(["accuracy", "device", "epochs", "file", "model", "seconds"]));
+    assert_eq!(trained["file"], "resnet18.safetensors");
+    assert_eq!(trained["epochs"], 2);
+    assert_eq!(trained["device"], "cpu");
+
+    let output = octet(
+        dir.path(),
+        &[
+            "ptq",
+            "--model",
+            "resnet18",
+            "--weights",
+            "resnet18.safetensors",
+            "--data",
+            text(&data),
+            "--size",
+            "32",
+            "--calibration-batches",
+            "2",
+            "--batch",
+            "8",
+            "--json",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("notes.png"), "the broken picture is named: {}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["file"], "resnet18.octet.safetensors");
+    assert!(report["int8"]["accuracy"].is_number());
+
+    let image = data.join("blue/1.png");
+    let int8 = json(dir.path(), &["classify", "resnet18.octet.safetensors", text(&image), "--logits"]);
+    assert_eq!(keys(&int8[0]), BTreeSet::from(["image", "logits", "top"]));
+    assert_eq!(int8[0]["top"].as_array().expect("a list").len(), 2);
+    assert_eq!(keys(&int8[0]["top"][0]), BTreeSet::from(["class", "label", "probability"]));
+    assert!(["blue", "red"].iter().any(|l| int8[0]["top"][0]["label"] == *l));
+    let float = json(
+        dir.path(),
+        &["classify", "resnet18.safetensors", text(&image), "--model", "resnet18", "--size", "32", "--logits"],
+    );
+    let logits = |v: &Value| -> Vec<f64> {
+        v[0]["logits"].as_array().expect("a list").iter().map(|l| l.as_f64().expect("a number")).collect()
+    };
+    let (a, b) = (logits(&float), logits(&int8));
+    let spread = a.iter().fold(0.0f64, |m, v| m.max(v.abs())).max(1.0);
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 0.35 * spread), "float {a:?}, int8 {b:?}");
+    assert!(json(dir.path(), &["inspect", "resnet18.safetensors"])["tensors"].is_array());
+
+    // Images without labels calibrate all the same; accuracy is null, and that is said.
+    let output = octet(
+        dir.path(),
+        &[
+            "ptq",
+            "--model",
+            "resnet18",
+            "--weights",
+            "resnet18.safetensors",
+            "--data",
+            text(&data.join("blue")),
+            "--size",
+            "32",
+            "--calibration-batches",
+            "1",
+            "--batch",
+            "8",
+            "--json",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("labels"), "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(report["int8"]["accuracy"].is_null() && report["float"]["accuracy"].is_null());
+    let blue = data.join("blue");
+    assert!(failure(dir.path(), &["eval", "resnet18.octet.safetensors", "--data", text(&blue)]).contains("labels"));
+    assert!(failure(dir.path(), &["train", "--data", text(&blue), "--size", "32"]).contains("labels"));
+
+    // A class count that does not fit.
+    assert!(failure(dir.path(), &["eval", "resnet18.octet.safetensors"]).contains("classes"));
+    let sentence =
+        failure(dir.path(), &["train", "--model", "resnet18", "--weights", "resnet18.safetensors", "--epochs", "1"]);
+    assert!(sentence.contains("2 classes") && sentence.contains("10"), "{sentence}");
+}
+
+#[test]
+fn a_wrong_flag_ends_with_2() {
+    let dir = TempDir::new().expect("a folder");
+    for args in [
+        &["ptq", "--no-such-flag"][..],
+        &["ptq", "--model", "resnet19"],
+        &["ptq", "--qconfig", "arm"],
+        &["ptq", "--calibration-batches", "0"],
+        &["ptq", "--mean", "1,2"],
+        &["ptq", "--std", "0,1,1"],
+        &["train", "--lr", "-1"],
+        &["eval"],
+        &["no-such-command"],
+    ] {
+        let output = octet(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn bad_input_is_one_sentence_and_1() {
+    let dir = TempDir::new().expect("a folder");
+    let here = dir.path();
+    let says = |args: &[&str], words: &[&str]| {
+        let sentence = failure(here, args);
+        for word in words {
+            assert!(sentence.contains(word), "{args:?}: `{sentence}` lacks `{word}`");
+        }
+    };
+    says(&["eval", "missing.octet.safetensors"], &["missing.octet.safetensors"]);
+    says(&["ptq", "--weights", "missing.pth"], &["missing.pth"]);
+    says(&["ptq", "--data", "nowhere"], &["nowhere"]);
+    says(&["ptq", "--out", "no/folder/x.safetensors"], &["no/folder", "does not exist"]);
+    says(&["ptq", "--size", "16"], &["16", "32"]);
+
+    fs::create_dir(here.join("empty")).expect("a folder");
+    says(&["ptq", "--data", "empty"], &["empty"]);
+
+    fs::write(here.join("text.pth"), "not a checkpoint").expect("a file");
+    says(&["ptq", "--weights", "text.pth"], &["text.pth"]);
+    fs::write(here.join("text.octet.safetensors"), "nor this").expect("a file");
+    says(&["eval", "text.octet.safetensors"], &["text.octet.safetensors"]);
+
+    json(here, &["ptq", "--calibration-batches", "1", "--out", "good.octet.safetensors"]);
+    let good = fs::read(here.join("good.octet.safetensors")).expect("a file");
+    fs::write(here.join("cut.octet.safetensors"), &good[..good.len() / 2]).expect("a file");
+    says(&["eval", "cut.octet.safetensors"], &["cut.octet.safetensors"]);
+    says(&["eval", "good.octet.safetensors", "--classes", "11"], &["10", "11"]);
+    fs::write(here.join("a.png"), "no picture").expect("a file");
+    says(&["classify", "good.octet.safetensors", "a.png"], &["a.png"]);
+}
+
+#[test]
+fn bad_weights_are_named() {
+    use safetensors::tensor::{Dtype, TensorView};
+    let dir = TempDir::new().expect("a folder");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/weights/shufflenet_v2_x0_5.safetensors");
+    let bytes = fs::read(shipped).expect("shipped weights");
+    let dict = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let write = |name: &str, change: &dyn Fn(&str) -> Option<(Vec<usize>, Vec<u8>)>| {
+        let mut owned = Vec::new();
+        for (key, view) in dict.tensors() {
+            match change(&key) {
+                Some((shape, data)) if !shape.is_empty() => owned.push((key, Dtype::F32, shape, data)),
+                Some(_) => {}
+                None => owned.push((key, view.dtype(), view.shape().to_vec(), view.data().to_vec())),
+            }
+        }
+        let views: Vec<_> = owned
+            .iter()
+            .map(|(k, d, s, b)| (k.clone(), TensorView::new(*d, s.clone(), b).expect("a tensor")))
+            .collect();
+        let path = dir.path().join(name);
+        safetensors::serialize_to_file(views, None, &path).expect("a file");
+        path
+    };
+    let nan = write("nan.safetensors", &|k| {
+        (k == "fc.bias").then(|| (vec![10], [f32::NAN; 10].iter().flat_map(|v| v.to_le_bytes()).collect()))
+    });
+    let missing = write("missing.safetensors", &|k| (k == "conv5.0.weight").then(|| (Vec::new(), Vec::new())));
+    let shape = write("shape.safetensors", &|k| (k == "conv5.1.bias").then(|| (vec![7], vec![0; 28])));
+    for (path, words) in
+        [(nan, ["fc.bias", ""]), (missing, ["conv5.0.weight", "missing"]), (shape, ["conv5.1.bias", "7"])]
+    {
+        let sentence = failure(dir.path(), &["ptq", "--weights", text(&path)]);
+        assert!(words.iter().all(|w| sentence.contains(w)), "{sentence}");
+    }
+    // The right weights of another model.
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/weights/shufflenet_v2_x0_5.safetensors");
+    let sentence = failure(dir.path(), &["ptq", "--model", "resnet18", "--weights", text(&shipped)]);
+    assert!(sentence.contains("layer1.0.conv1.weight") || sentence.contains("conv1.weight"), "{sentence}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing() {
+    let dir = TempDir::new().expect("a folder");
+    // A limit on file size fails a write the way a full disk does.
+    let script = format!("trap '' XFSZ; ulimit -f 100; exec {} ptq --calibration-batches 1 --out x.safetensors", {
+        env!("CARGO_BIN_EXE_octet")
+    });
+    let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().expect("a shell");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("x.safetensors"), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0, "something was left behind");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_display_the_window_names_the_command() {
+    let output = Command::new(env!("CARGO_BIN_EXE_octet"))
+        .env_remove("DISPLAY")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("WAYLAND_SOCKET")
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("octet ptq"), "{}", stderr(&output));
+    assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+}
