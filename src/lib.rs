@@ -2,4 +2,5 @@
 
 pub mod graph;
 pub mod quant;
+pub mod weights;
 pub mod zoo;

@@ -1,0 +1,110 @@
+//! Weights in and out: state dicts (`.pth`, `.pt`, `.safetensors`) and the int8 file (`.octet.safetensors`).
+//!
+//! A state dict loads into a float graph by torchvision's keys. Reading a pickle never runs code: the interpreter knows
+//! a handful of globals and builds plain data; anything else is refused by name. Every reader checks lengths before it
+//! allocates, every writer writes a temporary file and renames it.
+//!
+//! This room knows the graph. It knows nothing of candle, of passes or of images.
+
+mod dict;
+mod file;
+mod legacy;
+mod load;
+pub mod octet;
+mod pickle;
+mod safe;
+mod torch;
+
+use std::{io, path::Path};
+
+use crate::graph::GraphError;
+
+pub use dict::StateDict;
+pub use load::{classes, load};
+pub use safe::write_safetensors;
+
+/// Why weights could not be read, written or used. Each message is one sentence that names the file and the key.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each field is said in the message")]
+pub enum WeightsError {
+    /// The file cannot be opened or read.
+    #[error("{path}: cannot be read: {source}")]
+    Read { path: String, source: io::Error },
+    /// The file cannot be written: a full disk, a missing folder, no permission. Nothing is left behind.
+    #[error("{path}: cannot be written: {source}; what was there before is unchanged")]
+    Write { path: String, source: io::Error },
+    /// Not a file of this kind, or a damaged one.
+    #[error("{path}: {detail}")]
+    Format { path: String, detail: String },
+    /// A pickle that would call something a state dict does not need.
+    #[error(
+        "{path}: its pickle names `{global}`, which a plain state dict does not need and Octet never runs; save \
+         `model.state_dict()` alone, or as safetensors"
+    )]
+    Global { path: String, global: String },
+    /// The state dict is not this model's.
+    #[error("{path}: does not fit {model}: {}", keys.describe())]
+    Keys { path: String, model: String, keys: Box<KeyErrors> },
+    /// A value that is no number.
+    #[error("{path}: `{key}` holds {value} at position {position}; weights must be finite: training has diverged")]
+    NotFinite { path: String, key: String, value: f32, position: usize },
+    /// A graph that breaks its own rules.
+    #[error("{path}: {source}")]
+    Graph { path: String, source: GraphError },
+}
+
+/// What differs between a model's keys and a state dict's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyErrors {
+    /// The model has them, the file does not.
+    pub missing: Vec<String>,
+    /// The file has them, the model does not.
+    pub surplus: Vec<String>,
+    /// Key, shape found, shape expected.
+    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+/// So many keys of each kind are listed by name, then a count.
+const LISTED: usize = 8;
+
+impl KeyErrors {
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.surplus.is_empty() && self.misshapen.is_empty()
+    }
+
+    fn describe(&self) -> String {
+        let misshapen = self.misshapen.iter().map(|(k, found, expected)| format!("`{k}` {found:?}, not {expected:?}"));
+        let quoted = |keys: &[String]| keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>();
+        let parts = [
+            list("missing", &quoted(&self.missing)),
+            list("surplus", &quoted(&self.surplus)),
+            list("of another shape", &misshapen.collect::<Vec<_>>()),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+fn list(what: &str, items: &[String]) -> Option<String> {
+    let rest = items.len().saturating_sub(LISTED);
+    let shown = items[..items.len() - rest].join(", ");
+    match (items.len(), rest) {
+        (0, _) => None,
+        (n, 0) => Some(format!("{n} {what}: {shown}")),
+        (n, rest) => Some(format!("{n} {what}: {shown} and {rest} more")),
+    }
+}
+
+/// Reads a state dict: safetensors by its ending, else what PyTorch's `torch.save` writes (zip or the older format),
+/// by its content. Values become float32.
+///
+/// A checkpoint that holds its state dict under `state_dict`, `model_state_dict` or `model` is looked into.
+///
+/// # Errors
+/// A missing or damaged file, a pickle that names anything but tensors, an entry that is no tensor.
+pub fn read(path: &Path) -> Result<StateDict, WeightsError> {
+    let safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+    if safetensors { safe::read(path) } else { torch::read(path) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use std::{borrow::Cow, path::Path};
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors, View, serialize};
+
+use super::{
+    StateDict, WeightsError,
+    file::{read_all, write_atomic},
+    torch::format_error,
+};
+use crate::graph::{Graph, Tensor};
+
+/// Reads float tensors of 32 or 16 bits; integers only where they are batch norm's counters.
+pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
+    let data = read_all(path)?;
+    let file = parse(path, &data)?;
+    let mut entries = Vec::new();
+    for (key, view) in file.tensors() {
+        let bytes = view.data();
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::I64 if key.ends_with("num_batches_tracked") => continue,
+            other => {
+                return Err(format_error(path, format!("`{key}` holds {other:?}; expected F32, F16 or BF16")));
+            }
+        };
+        entries.push((key, Tensor::new(view.shape(), values)));
+    }
+    Ok(StateDict::new(path, entries))
+}
+
+/// The header, verified against the length of the data.
+pub(super) fn parse<'a>(path: &Path, data: &'a [u8]) -> Result<SafeTensors<'a>, WeightsError> {
+    SafeTensors::deserialize(data).map_err(|e| {
+        format_error(path, format!("is not a whole safetensors file ({e}): damaged, truncated or of another kind"))
+    })
+}
+
+/// Writes the float parameters of `graph` under torchvision's keys. With `half`, weights of convolutions and linear
+/// layers are float16; biases and batch norm, a hundredth of the file, stay float32. Returns the bytes of the file.
+///
+/// # Errors
+/// [`WeightsError::Write`]; [`WeightsError::NotFinite`] for a value that is no number, or beyond float16's 65,504.
+pub fn write_safetensors(path: &Path, graph: &Graph, half: bool) -> Result<u64, WeightsError> {
+    let mut tensors = Vec::new();
+    for param in graph.params() {
+        let key = graph.key(&param);
+        let halve = half && param.tensor.shape.len() > 1;
+        let rounded = |v: f32| if halve { f16::from_f32(v).to_f32() } else { v };
+        if let Some((position, value)) = param.tensor.data.iter().enumerate().find(|(_, v)| !rounded(**v).is_finite()) {
+            return Err(WeightsError::NotFinite { path: path.display().to_string(), key, value: *value, position });
+        }
+        let data = &param.tensor.data;
+        let tensor = if halve {
+            let bytes = data.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+            Raw { dtype: Dtype::F16, shape: param.tensor.shape.clone(), bytes }
+        } else {
+            Raw::float(param.tensor.shape.clone(), data)
+        };
+        tensors.push((key, tensor));
+    }
+    // One entry alone keeps the header's bytes the same from run to run: the crate's map has no order.
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    let bytes = serialize(tensors, Some(metadata)).map_err(|e| format_error(path, e.to_string()))?;
+    write_atomic(path, &[&bytes])
+}
+
+/// A tensor as the safetensors crate writes it.
+pub(super) struct Raw {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+}
+
+impl Raw {
+    /// float32, little-endian.
+    pub fn float(shape: Vec<usize>, data: &[f32]) -> Self {
+        Self { dtype: Dtype::F32, shape, bytes: data.iter().flat_map(|v| v.to_le_bytes()).collect() }
+    }
+}
+
+impl View for Raw {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
