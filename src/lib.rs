@@ -1,5 +1,8 @@
 //! Octet takes a vision model from float32 to int8, one visible step at a time. `ARCHITECTURE.md` has the map.
 
+pub mod exec;
 pub mod graph;
+pub mod kernels;
 pub mod quant;
+pub mod train;
 pub mod zoo;
