@@ -183,14 +183,7 @@ impl Trainable {
         out.params[at] = Some(gradient);
     }
 
-    fn norm_backward(
-        &self,
-        norm: NodeId,
-        f: Function,
-        pass: &Pass,
-        dy: &Tensor,
-        out: &mut Gradients,
-    ) -> Candle<()> {
+    fn norm_backward(&self, norm: NodeId, f: Function, pass: &Pass, dy: &Tensor, out: &mut Gradients) -> Candle<()> {
         let node = self.graph.node(norm);
         let input = node.inputs[0];
         let x = live(&pass.values, input);

@@ -71,14 +71,7 @@ pub(super) fn dims(batch: usize, shape: Shape) -> (usize, usize, usize, usize) {
 }
 
 /// A dense or depthwise convolution with what bias the node has.
-fn convolve(
-    g: &Geometry,
-    depthwise: bool,
-    relu: bool,
-    x: &Tensor,
-    id: NodeId,
-    params: &Parameters,
-) -> Candle<Tensor> {
+fn convolve(g: &Geometry, depthwise: bool, relu: bool, x: &Tensor, id: NodeId, params: &Parameters) -> Candle<Tensor> {
     let run = |x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]| {
         if depthwise { kernel::depthwise(g, x, w, bias, relu, y) } else { kernel::conv(g, x, w, bias, relu, y) }
     };

@@ -246,7 +246,11 @@ fn product_with_patches<T: Float>(
 ) {
     let (n, width) = (g.out_channels, g.output[1]);
     if g.is_pointwise() {
-        let x = Matrix { data: &x[all.start * width * g.channels + channels.start..], row_stride: 1, col_stride: g.channels };
+        let x = Matrix {
+            data: &x[all.start * width * g.channels + channels.start..],
+            row_stride: 1,
+            col_stride: g.channels,
+        };
         let dy = Matrix::rows(&dy[all.start * width * n..], n);
         return matmul([depth, all.len() * width, n], x, dy, dw, false, false);
     }

@@ -15,6 +15,8 @@ mod pointwise;
 mod pool;
 mod simd;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use channels::{add_channels, copy_channels, shuffle, unshuffle};
 pub use conv::{Geometry, conv, conv_input_grad, conv_weight_grad};

@@ -37,10 +37,7 @@ pub fn moments<T: Float>(x: &[T], channels: usize) -> Moments<T> {
         }
         count = total;
     }
-    Moments {
-        mean: mean.iter().map(|v| T::of(*v)).collect(),
-        variance: m2.iter().map(|v| T::of(*v / count)).collect(),
-    }
+    Moments { mean: mean.iter().map(|v| T::of(*v)).collect(), variance: m2.iter().map(|v| T::of(*v / count)).collect() }
 }
 
 vectorize! {
@@ -129,13 +126,7 @@ vectorize! {
 
 /// The second half: `dx = scale * g - a - b * x` per channel, which is
 /// `scale * (g - mean(g) - (x - mean) / (variance + eps) * mean(g * (x - mean)))` with the constants gathered.
-pub fn norm_input_grad<T: Float>(
-    x: &[T],
-    dy: &[T],
-    [scale, shift, a, b]: [&[T]; 4],
-    function: Function,
-    dx: &mut [T],
-) {
+pub fn norm_input_grad<T: Float>(x: &[T], dy: &[T], [scale, shift, a, b]: [&[T]; 4], function: Function, dx: &mut [T]) {
     let c = scale.len();
     let part = ROWS * c;
     for_each_part(dx, part, 2 * x.len() * function.cost(), |index, dx| {

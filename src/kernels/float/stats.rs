@@ -7,7 +7,8 @@ const PART: usize = 64 * 1024;
 
 /// The smallest and the largest value; `(inf, -inf)` of none. A NaN is passed over.
 pub fn min_max(x: &[f32]) -> (f32, f32) {
-    let of = |part: &[f32]| part.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
+    let of =
+        |part: &[f32]| part.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
     let join = |a: (f32, f32), b: (f32, f32)| (a.0.min(b.0), a.1.max(b.1));
     if x.len() <= PART {
         return of(x);
