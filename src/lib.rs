@@ -1,6 +1,9 @@
 //! Octet takes a vision model from float32 to int8, one visible step at a time. `ARCHITECTURE.md` has the map.
 
+pub mod exec;
 pub mod graph;
+pub mod kernels;
 pub mod quant;
 pub mod weights;
+pub mod train;
 pub mod zoo;

@@ -1,0 +1,250 @@
+use candle_core::{DType, Result as Candle, Tensor};
+
+use super::{
+    forward::{conv_geometry, dims, function, linear_geometry, pool_geometry},
+    model::live,
+    ops::{change, map1, map2, map3},
+    trainable::{Pass, Trainable},
+};
+use crate::{
+    exec::ExecError,
+    graph::{Node, NodeId, Op},
+    kernels::float::{self as kernel, Function, Geometry, in_pool},
+};
+
+/// The gradient of one value, as far as its readers have been visited.
+struct Gradient {
+    tensor: Tensor,
+    /// Whether another value's gradient is the same tensor, which then must not be added to.
+    shared: bool,
+}
+
+/// Gradients of every value and parameter.
+struct Gradients {
+    values: Vec<Option<Gradient>>,
+    params: Vec<Option<Tensor>>,
+}
+
+impl Gradients {
+    fn give(&mut self, id: NodeId, tensor: Tensor, shared: bool) -> Candle<()> {
+        let slot = &mut self.values[id.index()];
+        *slot = Some(match slot.take() {
+            None => Gradient { tensor, shared },
+            Some(sum) if !sum.shared => {
+                change("gradient sum", &sum.tensor, &tensor, kernel::accumulate)?;
+                sum
+            }
+            Some(sum) => {
+                let shape = tensor.shape().clone();
+                let both = map2("gradient sum", [&sum.tensor, &tensor], shape, |a, b, y| kernel::add(a, b, false, y))?;
+                Gradient { tensor: both, shared: false }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Trainable {
+    /// Gradients of all parameters, from the loss' gradient by the logits, `[batch, classes]`; `None` for those that are
+    /// not trained.
+    ///
+    /// # Errors
+    /// [`ExecError::Candle`] where `logits_grad` has another length than the logits, or the device fails.
+    pub fn backward(&self, pass: Pass, logits_grad: &[f32]) -> Result<Vec<Option<Tensor>>, ExecError> {
+        let last = self.graph.output();
+        let shape = dims(pass.batch, self.graph.node(last).shape);
+        let seed = Tensor::from_slice(logits_grad, shape, live(&pass.values, last).device())?;
+        in_pool(|| {
+            let mut pass = pass;
+            let mut gradients = Gradients {
+                values: self.graph.nodes.iter().map(|_| None).collect(),
+                params: vec![None; self.params.list.len()],
+            };
+            gradients.give(last, seed, false)?;
+            for (id, node) in self.graph.iter().rev() {
+                let Some(gradient) = gradients.values[id.index()].take() else { continue };
+                if self.trained[id.index()] {
+                    self.node_backward(id, node, gradient, &pass, &mut gradients)?;
+                }
+                // Every reader has been visited, and now its own operation.
+                pass.values[id.index()] = None;
+            }
+            Ok(gradients.params)
+        })
+    }
+
+    fn node_backward(
+        &self,
+        id: NodeId,
+        node: &Node,
+        gradient: Gradient,
+        pass: &Pass,
+        out: &mut Gradients,
+    ) -> Result<(), ExecError> {
+        let Gradient { tensor: dy, shared } = gradient;
+        let Some(&input) = node.inputs.first() else { return Ok(()) };
+        let from = self.graph.node(input).shape;
+        let (batch, c) = (pass.batch, node.shape.c);
+        let shape = dims(batch, from);
+        let x = || live(&pass.values, input);
+        let dx = match &node.op {
+            Op::Input => return Ok(()),
+            Op::QuantStub | Op::DeQuantStub => return Ok(out.give(input, dy, shared)?),
+            Op::Conv2d(conv) => {
+                let dy = if conv.relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                let g = conv_geometry(conv, node, from, batch)?;
+                return Ok(self.conv_backward(id, input, &g, conv.is_depthwise(), x(), &dy, out)?);
+            }
+            Op::Linear(l) => {
+                let dy = if l.relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                let g = linear_geometry(batch, from, node.shape);
+                return Ok(self.conv_backward(id, input, &g, false, x(), &dy, out)?);
+            }
+            Op::BatchNorm2d(_) => return Ok(self.norm_backward(id, Function::Identity, pass, &dy, out)?),
+            Op::Activation(a) => match self.norm_of[id.index()] {
+                Some(norm) => return Ok(self.norm_backward(norm, function(*a), pass, &dy, out)?),
+                None => {
+                    let f = function(*a);
+                    map2("activation gradient", [x(), &dy], shape, |x, dy, dx| kernel::apply_grad(x, dy, f, dx))?
+                }
+            },
+            Op::MaxPool2d(p) => {
+                let g = pool_geometry(p, batch, from, node.shape);
+                let y = live(&pass.values, id);
+                map3("max pool gradient", [x(), y, &dy], shape, |x, y, dy, dx| kernel::max_pool_grad(&g, x, y, dy, dx))?
+            }
+            Op::AdaptiveAvgPool2d | Op::MeanHw => map1("mean gradient", &dy, shape, |dy, dx| {
+                kernel::mean_pixels_grad(dy, from.c, from.pixels(), dx);
+            })?,
+            Op::Add { relu } => {
+                let dy = if *relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                out.give(node.inputs[0], dy.clone(), true)?;
+                return Ok(out.give(node.inputs[1], dy, true)?);
+            }
+            Op::Mul => return Ok(self.mul_backward(node, pass, &dy, out)?),
+            Op::Cat => return Ok(self.cat_backward(node, batch, &dy, out)?),
+            Op::Chunk { index, .. } => {
+                if out.values[input.index()].as_ref().is_none_or(|g| g.shared) {
+                    out.give(input, Tensor::zeros(shape, DType::F32, dy.device())?, false)?;
+                }
+                if let Some(sum) = &out.values[input.index()] {
+                    change("chunk gradient", &sum.tensor, &dy, |dx, dy| {
+                        kernel::add_channels(dy, c, (dx, from.c, index * c));
+                    })?;
+                }
+                return Ok(());
+            }
+            Op::ChannelShuffle { groups } => {
+                map1("channel shuffle gradient", &dy, shape, |dy, dx| kernel::unshuffle(dy, c, *groups, dx))?
+            }
+            Op::Flatten if from.pixels() == 1 => return Ok(out.give(input, dy, shared)?),
+            Op::Flatten => map1("flatten gradient", &dy, shape, |dy, dx| {
+                kernel::to_nhwc(dy, from.c, from.pixels(), dx);
+            })?,
+            Op::Dropout { .. } | Op::StochasticDepth { .. } => match &pass.factors[id.index()] {
+                Some(factors) => map2("dropout gradient", [&dy, factors], shape, kernel::scale_samples)?,
+                None => return Ok(out.give(input, dy, shared)?),
+            },
+        };
+        Ok(out.give(input, dx, false)?)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one operation's operands")]
+    fn conv_backward(
+        &self,
+        id: NodeId,
+        input: NodeId,
+        g: &Geometry,
+        depthwise: bool,
+        x: &Tensor,
+        dy: &Tensor,
+        out: &mut Gradients,
+    ) -> Candle<()> {
+        let weight = self.params.get(id, "weight");
+        let dw = map2("weight gradient", [x, dy], weight.shape(), |x, dy, dw| {
+            if depthwise { kernel::depthwise_weight_grad(g, x, dy, dw) } else { kernel::conv_weight_grad(g, x, dy, dw) }
+        })?;
+        self.give_param(id, "weight", dw, out);
+        if self.params.find(id, "bias").is_some() {
+            let db = map1("bias gradient", dy, g.out_channels, kernel::channel_sums)?;
+            self.give_param(id, "bias", db, out);
+        }
+        if !self.trained[input.index()] {
+            return Ok(());
+        }
+        let dx = map2("input gradient", [dy, weight], x.shape(), |dy, w, dx| {
+            if depthwise { kernel::depthwise_input_grad(g, dy, w, dx) } else { kernel::conv_input_grad(g, dy, w, dx) }
+        })?;
+        out.give(input, dx, false)
+    }
+
+    fn give_param(&self, id: NodeId, part: &'static str, gradient: Tensor, out: &mut Gradients) {
+        let at = self.params.position(id, part).expect("only present parameters get gradients");
+        out.params[at] = Some(gradient);
+    }
+
+    fn norm_backward(&self, norm: NodeId, f: Function, pass: &Pass, dy: &Tensor, out: &mut Gradients) -> Candle<()> {
+        let node = self.graph.node(norm);
+        let input = node.inputs[0];
+        let x = live(&pass.values, input);
+        let coefficients = pass.coefficients[norm.index()].as_ref().expect("the forward pass left them");
+        let (c, rows) = (node.shape.c, (pass.batch * node.shape.pixels()) as f32);
+        let sums = map3("batch norm gradient", [x, dy, coefficients], (2, c), |x, dy, k, sums| {
+            kernel::norm_grad_sums(x, dy, [&k[..c], &k[c..2 * c], &k[2 * c..3 * c]], f, sums);
+        })?;
+        let dw = map2("batch norm gradient", [&sums, coefficients], c, |sums, k, dw| {
+            dw.iter_mut().zip(&sums[c..]).zip(&k[3 * c..]).for_each(|((w, dot), inverse)| *w = dot * inverse);
+        })?;
+        self.give_param(norm, "weight", dw, out);
+        self.give_param(norm, "bias", sums.get(0)?.contiguous()?, out);
+        if !self.trained[input.index()] {
+            return Ok(());
+        }
+        // dx = scale * (g - mean(g) - (x - mean) * inverse^2 * mean(g * (x - mean))), constants gathered per channel.
+        let constants = map2("batch norm gradient", [&sums, coefficients], (4, c), |sums, k, out| {
+            for i in 0..c {
+                let (scale, mean, inverse) = (k[i], k[2 * c + i], k[3 * c + i]);
+                let slope = scale * inverse * inverse * sums[c + i] / rows;
+                out[i] = scale;
+                out[c + i] = k[c + i];
+                out[2 * c + i] = scale * sums[i] / rows - slope * mean;
+                out[3 * c + i] = slope;
+            }
+        })?;
+        let dx = map3("batch norm gradient", [x, dy, &constants], x.shape(), |x, dy, k, dx| {
+            kernel::norm_input_grad(x, dy, [&k[..c], &k[c..2 * c], &k[2 * c..3 * c], &k[3 * c..]], f, dx);
+        })?;
+        out.give(input, dx, false)
+    }
+
+    fn mul_backward(&self, node: &Node, pass: &Pass, dy: &Tensor, out: &mut Gradients) -> Candle<()> {
+        let [first, second] = [node.inputs[0], node.inputs[1]];
+        let (x, factor) = (live(&pass.values, first), live(&pass.values, second));
+        let broadcast = self.graph.node(second).shape != node.shape;
+        let (c, pixels) = if broadcast { (node.shape.c, node.shape.pixels()) } else { (node.shape.len(), 1) };
+        let dx = map2("mul gradient", [dy, factor], x.shape(), |dy, f, dx| kernel::mul_channels(dy, f, c, pixels, dx))?;
+        out.give(first, dx, false)?;
+        let df = map2("mul gradient", [x, dy], factor.shape(), |x, dy, df| {
+            kernel::mul_channels_grad(x, dy, c, pixels, df);
+        })?;
+        out.give(second, df, false)
+    }
+
+    fn cat_backward(&self, node: &Node, batch: usize, dy: &Tensor, out: &mut Gradients) -> Candle<()> {
+        let (all, mut first) = (node.shape.c, 0);
+        for input in &node.inputs {
+            let part = self.graph.node(*input).shape;
+            let dx = map1("cat gradient", dy, dims(batch, part), |dy, dx| {
+                kernel::copy_channels((dy, all, first), (dx, part.c, 0), part.c);
+            })?;
+            out.give(*input, dx, false)?;
+            first += part.c;
+        }
+        Ok(())
+    }
+}
+
+/// `dy` where the output is above 0.
+fn relu_grad(y: &Tensor, dy: &Tensor) -> Candle<Tensor> {
+    map2("relu gradient", [y, dy], dy.shape(), kernel::relu_grad_from_output)
+}

@@ -1,0 +1,175 @@
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+
+use super::{Activation, forward::evaluate, ops::map1, parameters::Parameters};
+use crate::{
+    exec::ExecError,
+    graph::{Graph, NodeId, Numeric, Shape},
+    kernels::float::{in_pool, to_nhwc},
+};
+
+/// Where a float graph runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// All cores.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(usize),
+}
+
+impl Device {
+    /// Candle's device.
+    ///
+    /// # Errors
+    /// [`ExecError::Device`] where this build or machine lacks it.
+    pub(super) fn open(self) -> Result<candle_core::Device, ExecError> {
+        match self {
+            Self::Cpu => Ok(candle_core::Device::Cpu),
+            Self::Cuda(number) => Err(ExecError::Device {
+                device: format!("CUDA device {number}"),
+                detail: "its kernels are not in this build".to_owned(),
+            }),
+        }
+    }
+}
+
+/// A float graph, its parameters uploaded, ready to run.
+#[derive(Debug)]
+pub struct Model {
+    graph: Graph,
+    params: Parameters,
+    device: candle_core::Device,
+    /// For each node, the last one that reads it.
+    last_use: Vec<NodeId>,
+}
+
+impl Model {
+    /// Uploads the parameters of a float graph: plain, stubbed, fused or observed.
+    ///
+    /// # Errors
+    /// [`ExecError::Unsupported`] for an int8 node, [`ExecError::Device`] for a device that is not there.
+    pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
+        refuse_int8(graph)?;
+        let device = device.open()?;
+        let params = Parameters::new(graph, &device)?;
+        Ok(Self { graph: graph.clone(), params, device, last_use: last_use(graph) })
+    }
+
+    /// Logits, `[batch, classes]`, of `batch` images, `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`ExecError::Input`] where `images` is not that long.
+    pub fn run(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, ExecError> {
+        let input = upload(&self.graph, images, batch, &self.device)?;
+        let logits = in_pool(|| self.walk(input, &mut |_, _| Ok(ControlFlow::Continue(()))))?;
+        Ok(logits.map_or_else(|| Ok(Vec::new()), |l| l.flatten_all()?.to_vec1())?)
+    }
+
+    /// Runs a batch and shows the output of every observed node to `visit`, in order; stops at once when it says so.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn run_observed(
+        &self,
+        images: &[f32],
+        batch: usize,
+        visit: &mut dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ExecError> {
+        let observed = |id: NodeId| matches!(self.graph.node(id).numeric, Numeric::Observed(_));
+        self.run_traced(images, batch, &observed, visit)
+    }
+
+    /// As [`Model::run_observed`] for the nodes that `wanted` picks.
+    ///
+    /// # Errors
+    /// As [`Model::run`].
+    pub fn run_traced(
+        &self,
+        images: &[f32],
+        batch: usize,
+        wanted: &dyn Fn(NodeId) -> bool,
+        visit: &mut dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ExecError> {
+        let input = upload(&self.graph, images, batch, &self.device)?;
+        self.walk(input, &mut |id, value| {
+            if !wanted(id) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            Activation::of(value, self.graph.node(id).shape, |a| visit(id, a))
+        })?;
+        Ok(())
+    }
+
+    /// Evaluates node by node, freeing each value after its last reader; `None` where `visit` broke off.
+    fn walk(
+        &self,
+        input: Tensor,
+        visit: &mut dyn FnMut(NodeId, &Tensor) -> Result<ControlFlow<()>, ExecError>,
+    ) -> Result<Option<Tensor>, ExecError> {
+        let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes.len()];
+        for (id, node) in self.graph.iter() {
+            let value = if node.inputs.is_empty() {
+                input.clone()
+            } else {
+                let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
+                evaluate(&self.graph, id, &inputs, &self.params)?
+            };
+            if visit(id, &value)?.is_break() {
+                return Ok(None);
+            }
+            values[id.index()] = Some(value);
+            for i in &node.inputs {
+                if self.last_use[i.index()] == id {
+                    values[i.index()] = None;
+                }
+            }
+        }
+        Ok(values[self.graph.output().index()].take())
+    }
+}
+
+/// A value that the order of the nodes guarantees.
+pub(super) fn live(values: &[Option<Tensor>], id: NodeId) -> &Tensor {
+    values[id.index()].as_ref().expect("a value lives until its last reader has run")
+}
+
+/// For each node the last one that reads it (the output: itself).
+pub(super) fn last_use(graph: &Graph) -> Vec<NodeId> {
+    let mut last: Vec<NodeId> = graph.iter().map(|(id, _)| id).collect();
+    for (id, node) in graph.iter() {
+        for input in &node.inputs {
+            last[input.index()] = id;
+        }
+    }
+    last
+}
+
+/// An error that names the first int8 node.
+pub(super) fn refuse_int8(graph: &Graph) -> Result<(), ExecError> {
+    match graph.nodes.iter().find(|n| n.numeric.qparams().is_some()) {
+        Some(node) => Err(ExecError::Unsupported {
+            node: node.name.clone(),
+            op: node.op.name(),
+            detail: "its output is int8: run a converted model with the int8 engine".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Images to the input's tensor, channels innermost.
+pub(super) fn upload(
+    graph: &Graph,
+    images: &[f32],
+    batch: usize,
+    device: &candle_core::Device,
+) -> Result<Tensor, ExecError> {
+    let Shape { c, h, w } = graph.input_shape();
+    let image = c * h * w;
+    if images.len() != batch * image {
+        return Err(ExecError::Input { found: images.len(), batch, image, expected: batch * image });
+    }
+    let uploaded = Tensor::from_slice(images, (batch, c, h, w), device)?;
+    Ok(map1("upload", &uploaded, (batch, h, w, c), |x, y| to_nhwc(x, c, h * w, y))?)
+}

@@ -1,0 +1,138 @@
+//! Float kernels, forward and backward, for inference and training on the CPU.
+//!
+//! Activations are NHWC (channels innermost, "rows" are pixels), weights are `[kh, kw, in, out]`: a 1x1 convolution is one
+//! matrix product without any copy, and every other loop runs along the channels. Everything is generic over `f32` and
+//! `f64`; the latter is what the gradients are checked in. Sums are reduced in chunks whose number depends on the shapes
+//! alone, in order, so a result does not depend on the number of threads.
+
+mod channels;
+mod conv;
+mod depthwise;
+mod matmul;
+mod norm;
+mod parallel;
+mod pointwise;
+mod pool;
+mod simd;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use channels::{add_channels, copy_channels, shuffle, unshuffle};
+pub use conv::{Geometry, conv, conv_input_grad, conv_weight_grad};
+pub use depthwise::{depthwise, depthwise_input_grad, depthwise_weight_grad};
+pub use norm::{Moments, channel_sums, moments, norm_grad_sums, norm_input_grad, scale_shift};
+pub use parallel::in_pool;
+pub use pointwise::{
+    Function, accumulate, add, apply, apply_grad, mul_channels, mul_channels_grad, relu_grad_from_output, scale_samples,
+};
+pub use pool::{max_pool, max_pool_grad, mean_pixels, mean_pixels_grad};
+pub use stats::{histogram, min_max, to_nchw, to_nhwc};
+
+use std::{
+    fmt::Debug,
+    ops::{Add, AddAssign, Div, Mul, Neg, Sub},
+};
+
+/// `f32` or `f64`.
+pub trait Float:
+    Copy
+    + Debug
+    + Default
+    + Send
+    + Sync
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + 'static
+{
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+    /// Less than every finite value.
+    const LEAST: Self;
+
+    /// Rounded to nearest.
+    fn of(value: f64) -> Self;
+    /// Exact.
+    fn f64(self) -> f64;
+    /// `e` to this power; without a call, so that loops over it vectorize.
+    fn exp(self) -> Self;
+    /// Lends a buffer of `len` stale values that belongs to this thread.
+    fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
+
+    /// The smaller one; `other` where either is no number.
+    fn least(self, other: Self) -> Self {
+        if self < other { self } else { other }
+    }
+    /// The larger one; `other` where either is no number.
+    fn most(self, other: Self) -> Self {
+        if self > other { self } else { other }
+    }
+}
+
+macro_rules! float {
+    ($t:ident, $exp:expr) => {
+        impl Float for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const LEAST: Self = $t::NEG_INFINITY;
+
+            #[inline(always)]
+            fn of(value: f64) -> Self {
+                value as $t
+            }
+            #[inline(always)]
+            fn f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $exp(self)
+            }
+            fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+                thread_local! {
+                    static SCRATCH: std::cell::Cell<Vec<$t>> = const { std::cell::Cell::new(Vec::new()) };
+                }
+                // Taken out while it is lent: a nested loan gets a fresh buffer.
+                let mut buffer = SCRATCH.take();
+                if buffer.len() < len {
+                    buffer.resize(len, 0.0);
+                }
+                let result = f(&mut buffer[..len]);
+                SCRATCH.set(buffer);
+                result
+            }
+        }
+    };
+}
+
+float!(f32, exp_f32);
+float!(f64, f64::exp);
+
+/// Cephes' `expf`: range reduction by `ln 2` in two parts, a polynomial of degree 5; 1 unit in the last place.
+#[inline(always)]
+fn exp_f32(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // The clamp keeps the exponent in range; at its ends the result is 0 (subnormals flushed) and nearly infinite.
+    let clamped = x.clamp(-87.33, 88.37);
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer in plain arithmetic.
+    const ROUND: f32 = 12_582_912.0;
+    let n = clamped * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let r = clamped - n * LN2_HIGH - n * LN2_LOW;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_6e-1;
+    p = p * r + 0.5;
+    let e = p * (r * r) + r + 1.0;
+    let n = n as i32; // -126..=127 by the clamp; 0 for NaN, which `e` keeps
+    e * f32::from_bits(((n + 127) as u32) << 23)
+}

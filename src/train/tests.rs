@@ -1,0 +1,129 @@
+use std::{cell::Cell, ops::ControlFlow};
+
+use super::*;
+use crate::{
+    exec::float::Device,
+    graph::{Activation, Builder, ConvSpec, Graph, Op, Shape},
+    zoo::init,
+};
+
+const SIZE: usize = 8;
+
+/// Two classes: bright on the left, bright on the right.
+struct Sides {
+    count: usize,
+}
+
+impl BatchSource for Sides {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn shuffled(&self, seed: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.count).collect();
+        order.rotate_left(seed as usize % self.count);
+        order
+    }
+
+    fn batches(
+        &self,
+        order: Vec<usize>,
+        batch: usize,
+        _augment: Option<u64>,
+    ) -> Box<dyn Iterator<Item = LabelledBatch> + '_> {
+        let batches: Vec<Vec<usize>> = order.chunks(batch).map(<[usize]>::to_vec).collect();
+        Box::new(batches.into_iter().map(|indices| {
+            let images = indices.iter().flat_map(|i| image(*i)).collect();
+            LabelledBatch { images, labels: indices.iter().map(|i| i % 2).collect() }
+        }))
+    }
+}
+
+fn image(index: usize) -> impl Iterator<Item = f32> {
+    (0..3 * SIZE * SIZE).map(move |at| {
+        let noise = ((index * 7919 + at * 104_729) % 1000) as f32 / 1000.0 - 0.5;
+        let right = at % SIZE >= SIZE / 2;
+        noise + if right == (index % 2 == 1) { 0.5 } else { -0.5 }
+    })
+}
+
+fn tiny() -> Graph {
+    let (mut b, x) = Builder::new("tiny", Shape::new(3, SIZE, SIZE));
+    let y = b.conv("conv", x, ConvSpec::new(8, 3).stride(2));
+    let y = b.bn("bn", y, 1e-5, 0.1);
+    let y = b.act("relu", y, Activation::Relu);
+    let y = b.push("flatten", Op::Flatten, &[y]);
+    let y = b.push("dropout", Op::Dropout { p: 0.1 }, &[y]);
+    b.linear("fc", y, 2);
+    init(&b.finish(), 1)
+}
+
+fn config(epochs: usize) -> TrainConfig {
+    TrainConfig { epochs, batch: 16, learning_rate: 1e-2, ..TrainConfig::default() }
+}
+
+fn go(config: &TrainConfig, checkpoint: &dyn Fn() -> ControlFlow<()>) -> Result<TrainOutcome, TrainError> {
+    let (data, held_out) = (Sides { count: 70 }, Sides { count: 20 });
+    train(&tiny(), &data, Some(&held_out), config, &Device::Cpu, &mut |_| (), checkpoint)
+}
+
+const ON: fn() -> ControlFlow<()> = || ControlFlow::Continue(());
+
+#[test]
+fn learns_what_is_easy_to_learn() {
+    for optimizer in
+        [Optimizer::AdamW { weight_decay: 0.01 }, Optimizer::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: true }]
+    {
+        let outcome = go(&TrainConfig { optimizer, ..config(6) }, &ON).expect("it trains");
+        assert_eq!(outcome.valid.map(|s| s.correct), Some(20), "{optimizer:?}");
+        assert!(!outcome.stopped && outcome.epochs == 6);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
+    let on = |threads: usize, seed: u64| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start");
+        pool.install(|| go(&TrainConfig { seed, ..config(2) }, &ON)).expect("it trains").graph
+    };
+    let one = on(1, 7);
+    assert_eq!(one, on(3, 7));
+    assert_ne!(one, on(1, 8), "another seed, another order and dropout");
+}
+
+#[test]
+fn stopping_keeps_the_best_so_far() {
+    let asked = Cell::new(0);
+    // An epoch asks 4 times to train and 2 times to score.
+    let stop_at = |n: usize| {
+        asked.set(0);
+        go(&config(6), &|| {
+            asked.set(asked.get() + 1);
+            if asked.get() > n { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .expect("stopping is no error")
+    };
+    let early = stop_at(0);
+    assert!(early.stopped && early.epochs == 0 && early.graph == tiny());
+    let late = stop_at(14);
+    assert!(late.stopped && late.epochs == 2 && late.valid.is_some());
+}
+
+#[test]
+fn an_absurd_rate_is_a_clear_error() {
+    let optimizer = Optimizer::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false };
+    let error = go(&TrainConfig { learning_rate: 1e38, optimizer, ..config(6) }, &ON).expect_err("it diverges");
+    assert!(error.to_string().contains("try a smaller one"), "{error}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    for bad in [
+        TrainConfig { epochs: 0, ..config(1) },
+        TrainConfig { batch: 1, ..config(1) },
+        TrainConfig { learning_rate: f64::NAN, ..config(1) },
+        TrainConfig { label_smoothing: 1.0, ..config(1) },
+    ] {
+        assert!(matches!(go(&bad, &ON), Err(TrainError::Config { .. })), "{bad:?}");
+    }
+}
