@@ -1,0 +1,83 @@
+//! From a float graph to an int8 one: qconfigs, observers, and one file per pass.
+//!
+//! A pass is a pure function, `&Graph -> Result<(Graph, Report), QuantError>`, and [`crate::graph::check`] holds after
+//! each: [`insert_stubs`], [`fuse`], [`prepare`], then (once [`Observers`] saw data) [`convert`]. The arithmetic is that
+//! of PyTorch's eager mode, to the bit where it decides an integer.
+//!
+//! This room knows the graph and nothing else. It never runs a model: observers ask a [`Values`] for its extremes and
+//! its histogram, wherever the tensor lives.
+
+mod convert;
+mod fold;
+mod fuse;
+mod observe;
+mod pattern;
+mod prepare;
+mod qconfig;
+mod stubs;
+#[cfg(test)]
+mod tests;
+mod weight;
+
+use crate::graph::{GraphError, ObserverKind};
+
+pub use convert::{ConvertReport, LayerReport, convert};
+pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse};
+pub use observe::{BINS, Histogram, Observers, Range, Values};
+pub use pattern::{Pattern, Reason, Refusal};
+pub use prepare::{ObservedNode, PrepareReport, Unquantizable, prepare};
+pub use qconfig::{Backend, QConfig};
+pub use stubs::{StubsReport, insert_stubs};
+pub use weight::quantize_weight;
+
+/// The smallest scale, `torch.finfo(torch.float32).eps`, in every observer of PyTorch.
+pub const EPS: f32 = f32::EPSILON;
+
+/// Why a pass or an observer refuses. Every message names the node and the remedy.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "each field is said in the message")]
+pub enum QuantError {
+    /// The graph that came in, or the one that would have gone out, is not sound.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Stubs are there already.
+    #[error("node `{node}` is a stub already: insert stubs into a graph only once")]
+    AlreadyStubbed { node: String },
+    /// Nothing marks what becomes int8.
+    #[error("graph `{graph}` has no QuantStub: insert stubs first")]
+    NoStubs { graph: String },
+    /// A parameter that no int8 weight can stand for.
+    #[error(
+        "node `{node}`: its {what} has a value that is not finite (channel {channel}): load other weights or train again"
+    )]
+    NotFinite { node: String, what: &'static str, channel: usize },
+    /// An unknown name.
+    #[error("unknown qconfig `{found}`; expected one of x86, fbgemm, onednn, qnnpack")]
+    UnknownQConfig { found: String },
+    /// Activations are quantized per tensor.
+    #[error("observer {found:?} cannot watch an activation; expected MinMax, MovingAverageMinMax or Histogram")]
+    ActivationObserver { found: ObserverKind },
+    /// Weights are quantized by their extremes.
+    #[error("observer {found:?} cannot watch a weight; expected PerChannelMinMax or MinMax")]
+    WeightObserver { found: ObserverKind },
+    /// Observers are there already, or the graph is int8.
+    #[error("node `{node}` is observed or int8 already: prepare a float graph")]
+    AlreadyPrepared { node: String },
+    /// No observers, so nothing says what becomes int8.
+    #[error("graph `{graph}` has no observers: prepare it first")]
+    NotPrepared { graph: String },
+    /// An operation between the stubs that has no int8 kernel.
+    #[error("node `{node}` ({op}) has no int8 kernel: {remedy}")]
+    Unquantizable { node: String, op: &'static str, remedy: &'static str },
+    /// Observers without data.
+    #[error("observers that saw no data: {}; calibrate with at least one image", .nodes.join(", "))]
+    NotCalibrated { nodes: Vec<String> },
+    /// Observed nodes that the quantization parameters given to `convert` leave out.
+    #[error("no scale and zero point for: {}; calibrate the graph that is converted", .nodes.join(", "))]
+    NoQParams { nodes: Vec<String> },
+    /// An activation that is NaN or infinite.
+    #[error(
+        "node `{node}`: its values go from {min} to {max} in calibration, expected finite ones: check weights and images"
+    )]
+    NotFiniteActivation { node: String, min: f32, max: f32 },
+}
