@@ -1,3 +1,38 @@
 //! The hot loops, on slices. This room knows nothing of graphs, files or tensors, and is the only one with `unsafe`.
 
 pub mod float;
+//! The hot loops of int8 inference on slices, and the pool that runs them.
+//!
+//! `scalar` is written to be read and is the specification; every instruction set gives the same integers, bit for bit,
+//! which `tests.rs` holds by walking one list of all kernels. An [`Isa`] is chosen once at run time: a [`Kernels`] can
+//! only be made where the CPU has what it names, so calling its functions is sound by construction. The arithmetic is
+//! that of PyTorch's quantized CPU kernels (`rne` below rounds to nearest, ties to even).
+//!
+//! This is the only room with `unsafe`. It knows bytes and strides; it must not know graphs, files or models.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod depthwise;
+mod gemm;
+mod grouped;
+mod image;
+mod isa;
+mod map;
+mod pointwise;
+mod pool;
+mod pooling;
+mod requant;
+mod scalar;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use depthwise::Depthwise;
+pub use gemm::Gemm;
+pub use grouped::Grouped;
+pub use image::{dequantize, quantize_image};
+pub use isa::{Isa, IsaError, Kernels};
+pub use map::{Map, SLACK};
+pub use pointwise::{Add, Mul, Table, interleave, shuffle};
+pub use pooling::{MaxPool, average_pool, flatten, mean};
+pub use requant::{ConvGeometry, Levels, Requant};

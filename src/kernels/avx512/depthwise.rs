@@ -1,0 +1,132 @@
+use std::arch::x86_64::*;
+
+use super::lanes::{Bounds, Constants, Quads, first_bytes, narrow, requantize, widened};
+use crate::kernels::Depthwise;
+
+/// Weights of a depthwise layer: for each vector of 64 channels, for each four taps, four [`Quads`] in `widen`'s order.
+///
+/// At stride 1 a whole row of packed pixels is one long vector, whatever the number of channels: weights repeat with the
+/// period of the least common multiple of 64 and the channels, so no lane is idle.
+#[derive(Debug)]
+pub(in crate::kernels) struct DepthwiseWeights {
+    quads: Vec<Quads>,
+    constants: Vec<Constants>,
+    /// Vectors until weights repeat (one row at stride 1), or that cover a pixel.
+    phases: usize,
+    /// Of four taps each.
+    groups: usize,
+    whole_rows: bool,
+}
+
+impl DepthwiseWeights {
+    /// From `[taps][channels]`.
+    pub(in crate::kernels) fn pack(plain: &[i8], layer: &Depthwise) -> Self {
+        let channels = layer.output.c;
+        let taps = layer.taps.len();
+        let whole_rows = layer.input.is_packed() && layer.output.is_packed() && layer.step[1] == channels;
+        let phases = if whole_rows { channels / gcd(channels, 64) } else { channels.div_ceil(64) };
+        let groups = taps.div_ceil(4);
+        let channel = |phase: usize, vector: usize, lane: usize| {
+            let at = phase * 64 + widened(vector, lane);
+            if whole_rows { Some(at % channels) } else { Some(at).filter(|c| *c < channels) }
+        };
+        let mut quads = Vec::with_capacity(phases * groups * 4);
+        let mut constants = vec![Constants::ZERO; phases * 4];
+        for phase in 0..phases {
+            for (group, vector) in (0..groups).flat_map(|g| (0..4).map(move |v| (g, v))) {
+                quads.push(Quads(std::array::from_fn(|i| match channel(phase, vector, i / 4) {
+                    Some(c) if group * 4 + i % 4 < taps => plain[(group * 4 + i % 4) * channels + c],
+                    Some(_) | None => 0,
+                })));
+            }
+            for (vector, lane) in (0..4).flat_map(|v| (0..16).map(move |l| (v, l))) {
+                let Some(c) = channel(phase, vector, lane) else { continue };
+                let filter: Vec<i8> = (0..taps).map(|tap| plain[tap * channels + c]).collect();
+                let slot = &mut constants[phase * 4 + vector];
+                slot.start[lane] = layer.requant.start(&filter);
+                slot.bias[lane] = layer.requant.bias[c];
+                slot.multiplier[lane] = layer.requant.multiplier[c];
+            }
+        }
+        Self { quads, constants, phases, groups, whole_rows }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// One output row; `window` starts at the row's first window, `levels` is the row.
+///
+/// # Safety
+/// The features of this module; `window` must hold all windows of the row with `SLACK` behind.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(in crate::kernels) unsafe fn depthwise_row(
+    layer: &Depthwise,
+    weights: &DepthwiseWeights,
+    window: &[u8],
+    levels: &mut [u8],
+) {
+    let bounds = Bounds::new(layer.requant.levels);
+    let x = window.as_ptr();
+    if weights.whole_rows {
+        let mut phase = 0;
+        for (v, levels) in levels.chunks_mut(64).enumerate() {
+            // SAFETY: as this function's: the vector starts within the row.
+            let out = unsafe { vector(layer, weights, phase, x.add(64 * v), bounds) };
+            // SAFETY: masked to the chunk.
+            unsafe { _mm512_mask_storeu_epi8(levels.as_mut_ptr().cast(), first_bytes(levels.len()), out) };
+            phase = if phase + 1 == weights.phases { 0 } else { phase + 1 };
+        }
+    } else {
+        for (pixel, levels) in levels.chunks_mut(layer.output.pixel).enumerate() {
+            for (phase, levels) in levels[..layer.output.c].chunks_mut(64).enumerate() {
+                // SAFETY: as this function's: the vector starts within the window of this pixel.
+                let out = unsafe { vector(layer, weights, phase, x.add(pixel * layer.step[1] + 64 * phase), bounds) };
+                // SAFETY: masked to the chunk.
+                unsafe { _mm512_mask_storeu_epi8(levels.as_mut_ptr().cast(), first_bytes(levels.len()), out) };
+            }
+        }
+    }
+}
+
+/// 64 outputs next to each other.
+///
+/// # Safety
+/// The features of this module; 64 bytes must be readable at each tap from `x`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn vector(
+    layer: &Depthwise,
+    weights: &DepthwiseWeights,
+    phase: usize,
+    x: *const u8,
+    bounds: Bounds,
+) -> __m512i {
+    let constants: &[Constants; 4] = weights.constants[4 * phase..][..4].try_into().expect("four vectors a phase");
+    let quads = weights.quads[4 * phase * weights.groups..][..4 * weights.groups].as_ptr();
+    // SAFETY: aligned by the layouts of `Constants` and `Quads`; taps are readable by this function's contract.
+    unsafe {
+        let mut sums: [__m512i; 4] = std::array::from_fn(|v| _mm512_load_si512(constants[v].start.as_ptr().cast()));
+        for (group, taps) in layer.taps.chunks(4).enumerate() {
+            let load = |tap: usize| match taps.get(tap) {
+                Some(offset) => _mm512_loadu_si512(x.add(*offset).cast()),
+                None => _mm512_setzero_si512(),
+            };
+            // Four taps of 64 channels to four vectors of 16 channels, each with its four taps side by side.
+            let taps = [load(0), load(1), load(2), load(3)];
+            let (low01, high01) = (_mm512_unpacklo_epi8(taps[0], taps[1]), _mm512_unpackhi_epi8(taps[0], taps[1]));
+            let (low23, high23) = (_mm512_unpacklo_epi8(taps[2], taps[3]), _mm512_unpackhi_epi8(taps[2], taps[3]));
+            let x = [
+                _mm512_unpacklo_epi16(low01, low23),
+                _mm512_unpackhi_epi16(low01, low23),
+                _mm512_unpacklo_epi16(high01, high23),
+                _mm512_unpackhi_epi16(high01, high23),
+            ];
+            for v in 0..4 {
+                sums[v] = _mm512_dpbusd_epi32(sums[v], x[v], _mm512_load_si512(quads.add(4 * group + v).cast()));
+            }
+        }
+        narrow(std::array::from_fn(|v| requantize(sums[v], &constants[v], bounds)))
+    }
+}

@@ -1,0 +1,128 @@
+use std::{fmt, ops::Range, str::FromStr};
+
+use super::pool::Pool;
+
+/// An instruction set that has kernels of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// Plain Rust: the specification.
+    Scalar,
+    /// AVX-512 F, BW, DQ, VL, VNNI and VBMI: Intel from Ice Lake on, AMD from Zen 4 on.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+/// An instruction set that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// Not a name of ours.
+    #[error("unknown instruction set `{found}` (OCTET_ISA): expected `scalar` or `avx512vnni`")]
+    Unknown {
+        /// As given.
+        found: String,
+    },
+    /// The CPU lacks it.
+    #[error("this CPU does not have {0}: leave OCTET_ISA unset, or set it to `scalar`")]
+    Missing(Isa),
+}
+
+impl Isa {
+    /// All of them, the slowest first.
+    pub const ALL: &[Self] = &[
+        Self::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512Vnni,
+    ];
+
+    /// The name that `OCTET_ISA` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "avx512vnni",
+        }
+    }
+
+    /// Whether this CPU has it.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => super::avx512::is_available(),
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = IsaError;
+
+    fn from_str(s: &str) -> Result<Self, IsaError> {
+        Self::ALL.iter().copied().find(|i| i.name() == s).ok_or_else(|| IsaError::Unknown { found: s.to_owned() })
+    }
+}
+
+/// The kernels of one instruction set, and the threads that run them.
+///
+/// INVARIANT: `isa` is available on this CPU, so functions with its target features may be called.
+#[derive(Debug)]
+pub struct Kernels {
+    isa: Isa,
+    pool: Pool,
+}
+
+/// Multiply-adds below which waking another thread costs more than it saves.
+const PARALLEL_WORK: usize = 1_000_000;
+
+impl Kernels {
+    /// Kernels for `isa`; without one, for what the environment variable `OCTET_ISA` names, else for the fastest that
+    /// this CPU has. `threads` counts the calling one; 0 is taken as 1.
+    ///
+    /// # Errors
+    /// [`IsaError`] where the CPU lacks `isa`, or `OCTET_ISA` names none of ours.
+    pub fn new(isa: Option<Isa>, threads: usize) -> Result<Self, IsaError> {
+        let forced = match isa {
+            Some(isa) => Some(isa),
+            None => match std::env::var("OCTET_ISA") {
+                Ok(name) if !name.is_empty() => Some(name.parse()?),
+                Ok(_) | Err(_) => None,
+            },
+        };
+        let isa = match forced {
+            Some(isa) if !isa.is_available() => return Err(IsaError::Missing(isa)),
+            Some(isa) => isa,
+            None => Isa::ALL.iter().copied().rev().find(|i| i.is_available()).unwrap_or(Isa::Scalar),
+        };
+        Ok(Self { isa, pool: Pool::new(threads.max(1)) })
+    }
+
+    /// Which instruction set these are for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Threads that take part, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Calls `f` on every part of `0..parts`, on several threads where `work` (in multiply-adds) is worth it.
+    pub(super) fn for_parts(&self, parts: usize, work: usize, f: impl Fn(usize) + Sync) {
+        if parts <= 1 || self.threads() == 1 || work < PARALLEL_WORK {
+            (0..parts).for_each(f);
+        } else {
+            self.pool.run(parts, &f);
+        }
+    }
+
+    /// Calls `f` on ranges that cover `0..len`, on several threads where `work` is worth it.
+    pub(super) fn for_ranges(&self, len: usize, work: usize, f: impl Fn(Range<usize>) + Sync) {
+        let parts = if self.threads() == 1 || work < PARALLEL_WORK { 1 } else { len.min(2 * self.threads()) };
+        self.for_parts(parts, work, |part| f(len * part / parts..len * (part + 1) / parts));
+    }
+}
