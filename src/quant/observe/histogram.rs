@@ -74,7 +74,7 @@ fn spread(counts: &[f32], old: Range, new: Range) -> Vec<f32> {
     spread
 }
 
-/// `torch.linspace` in float32: from the start in the first half, from the end in the second.
+/// `torch.linspace` in float32: from the start in the first half, from the end in the second; one rounding a point.
 struct Linspace {
     range: Range,
     step: f32,
@@ -88,9 +88,9 @@ impl Linspace {
 
     fn at(&self, i: usize) -> f32 {
         if i < self.points / 2 {
-            self.range.min + self.step * i as f32
+            self.step.mul_add(i as f32, self.range.min)
         } else {
-            self.range.max - self.step * (self.points - i - 1) as f32
+            self.step.mul_add(-((self.points - i - 1) as f32), self.range.max)
         }
     }
 }
