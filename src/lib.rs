@@ -1,4 +1,5 @@
 //! Octet takes a vision model from float32 to int8, one visible step at a time. `ARCHITECTURE.md` has the map.
 
+pub mod app;
 pub mod graph;
 pub mod zoo;
