@@ -1,6 +1,7 @@
 //! Octet takes a vision model from float32 to int8, one visible step at a time. `ARCHITECTURE.md` has the map.
 
 pub mod exec;
+pub mod app;
 pub mod graph;
 pub mod kernels;
 pub mod quant;
