@@ -143,9 +143,9 @@ fn crates_stay_in_their_rooms() {
         for (number, line) in code(&text) {
             for (name, rooms) in CRATES {
                 let named = line.contains(&format!("{name}::")) || line.trim() == format!("use {name};");
-                let whole = line.find(&format!("{name}::")).is_none_or(|at| {
-                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
-                });
+                let whole = line
+                    .find(&format!("{name}::"))
+                    .is_none_or(|at| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
                 if named && whole && !rooms.contains(&room.as_str()) {
                     wrong.push(format!("{}:{number}: {room} names {name}", path.display()));
                 }

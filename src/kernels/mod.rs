@@ -1,7 +1,4 @@
-//! The hot loops, on slices. This room knows nothing of graphs, files or tensors, and is the only one with `unsafe`.
-
-pub mod float;
-//! The hot loops of int8 inference on slices, and the pool that runs them.
+//! The hot loops on slices, int8 and (in [`float`]) float32, and the pool that runs them.
 //!
 //! `scalar` is written to be read and is the specification; every instruction set gives the same integers, bit for bit,
 //! which `tests.rs` holds by walking one list of all kernels. An [`Isa`] is chosen once at run time: a [`Kernels`] can
@@ -13,6 +10,7 @@ pub mod float;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod depthwise;
+pub mod float;
 mod gemm;
 mod grouped;
 mod image;
