@@ -1,5 +1,6 @@
 //! Octet takes a vision model from float32 to int8, one visible step at a time. `ARCHITECTURE.md` has the map.
 
+pub mod data;
 pub mod graph;
 pub mod weights;
 pub mod zoo;
