@@ -2,6 +2,7 @@
 
 pub mod exec;
 pub mod app;
+pub mod data;
 pub mod graph;
 pub mod kernels;
 pub mod quant;
