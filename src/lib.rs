@@ -1,11 +1,13 @@
 //! Octet takes a vision model from float32 to int8, one visible step at a time. `ARCHITECTURE.md` has the map.
 
-pub mod exec;
 pub mod app;
+pub mod cli;
 pub mod data;
+pub mod exec;
 pub mod graph;
 pub mod kernels;
 pub mod quant;
-pub mod weights;
+pub mod session;
 pub mod train;
+pub mod weights;
 pub mod zoo;

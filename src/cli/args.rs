@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::session::{
-    Calibration, ClassifierOptions, Device, Fit, ModelId, ObserverKind, PreprocessChoice, QConfig, QConfigName, Recipe,
+    Backend, Calibration, ClassifierOptions, Device, Fit, ModelId, ObserverKind, Preprocess, PreprocessChoice, QConfig, Recipe,
     Source, WeightsChoice,
 };
 
@@ -154,8 +154,8 @@ pub struct PtqArgs {
     #[command(flatten)]
     images: ImageArgs,
     /// Observers and ranges as PyTorch's default qconfig of this name has them
-    #[arg(long, default_value_t = QConfigName::X86)]
-    qconfig: QConfigName,
+    #[arg(long, default_value_t = Backend::X86)]
+    qconfig: Backend,
     /// Observer of activations [default: the qconfig's]
     #[arg(long, value_enum)]
     observer: Option<ObserverArg>,
@@ -242,7 +242,7 @@ pub struct TrainArgs {
     batch: Option<u32>,
     /// Largest learning rate
     #[arg(long, value_name = "X", value_parser = positive)]
-    lr: Option<f32>,
+    lr: Option<f64>,
     #[command(flatten)]
     pub machine: MachineArgs,
     /// The state dict [default: MODEL.safetensors]
@@ -268,7 +268,7 @@ impl TrainArgs {
         let train = &mut recipe.train;
         train.epochs = self.epochs.map_or(train.epochs, |n| n as usize);
         train.batch = self.batch.map_or(train.batch, |n| n as usize);
-        train.lr = self.lr.unwrap_or(train.lr);
+        train.learning_rate = self.lr.unwrap_or(train.learning_rate);
         recipe
     }
 
@@ -296,13 +296,13 @@ pub struct FileArgs {
 }
 
 impl FileArgs {
-    /// How to open it, with the defaults of `source` for a float model.
-    pub fn options(&self, source: Source) -> ClassifierOptions {
+    /// How to open it; `default` is for a float model, which remembers no preprocessing.
+    pub fn options(&self, default: Preprocess) -> ClassifierOptions {
         ClassifierOptions {
             model: self.model,
             classes: self.classes,
             preprocess: self.images.choice(),
-            source,
+            default,
             device: self.machine.device(),
             threads: self.machine.threads(),
         }
@@ -373,8 +373,8 @@ fn positive_triple(text: &str) -> Result<[f32; 3], String> {
     if values.iter().all(|v| *v > 0.0) { Ok(values) } else { Err(format!("`{text}`: each must be above zero")) }
 }
 
-fn positive(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
         Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
         Ok(_) | Err(_) => Err(format!("`{text}`: expected a number above zero")),
     }

@@ -1,15 +1,17 @@
 use serde_json::{Value, json};
 
 use super::{args::ClassifyArgs, print_json, print_line};
-use crate::session::{Classifier, Image, Source};
+use crate::session::{Classifier, Fit, Image, Preprocess};
 
 /// How many classes are told.
 const TOP: usize = 5;
+/// Height and width of a float model's images, unless --size says otherwise.
+const FOLDER_SIZE: usize = 224;
 
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     // A picture of one's own is a file among folders, so a float model takes a folder's defaults.
-    let source = Source::Path(args.image[0].clone());
-    let mut classifier = Classifier::open(&args.file.file, &args.file.options(source))?;
+    let default = Preprocess::new(FOLDER_SIZE, Fit::Crop);
+    let mut classifier = Classifier::open(&args.file.file, &args.file.options(default))?;
     let mut all = Vec::new();
     for path in &args.image {
         let logits = classifier.classify(&Image::open(path)?)?;

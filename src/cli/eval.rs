@@ -1,12 +1,13 @@
 use serde_json::json;
 
 use super::{args::EvalArgs, print_json, print_line};
-use crate::session::Classifier;
+use crate::session::{Classifier, Dataset};
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let source = args.data.source();
-    let mut classifier = Classifier::open(&args.file.file, &args.file.options(source.clone()))?;
-    let (accuracy, images) = classifier.evaluate(&source, args.data.seed, &mut |_, _| {})?;
+    let dataset = Dataset::open(&source, args.data.seed)?;
+    let mut classifier = Classifier::open(&args.file.file, &args.file.options(dataset.preprocess()))?;
+    let (accuracy, images) = classifier.evaluate(dataset, &source, &mut |_, _| {})?;
     if args.json {
         return print_json(&json!({ "accuracy": accuracy, "images": images }));
     }

@@ -38,24 +38,18 @@ impl Line {
         match event {
             Event::Progress(p) => self.draw(&format!("{} {}/{}", p.what, p.done, p.total)),
             Event::Training(TrainEvent::Epoch(e)) => {
-                let held_out = e.valid_accuracy.map_or(String::new(), |a| format!(", held-out {:.2} %", a * 100.0));
+                let held_out =
+                    e.valid.map_or(String::new(), |score| format!(", held-out {:.2} %", score.accuracy() * 100.0));
                 self.say(&format!(
-                    "epoch {}/{}: loss {:.4}, training {:.2} %{held_out}, {:.1} s",
+                    "epoch {}: loss {:.4}, training {:.2} %{held_out}, {:.1} s",
                     e.epoch + 1,
-                    e.epochs,
-                    e.train_loss,
-                    e.train_accuracy * 100.0,
+                    e.train.loss,
+                    e.train.accuracy() * 100.0,
                     e.seconds
                 ));
             }
-            Event::Training(TrainEvent::Step(s)) => {
-                self.draw(&format!(
-                    "step {}/{}: loss {:.4}, {:.0} images/s",
-                    s.step + 1,
-                    s.steps,
-                    s.loss,
-                    s.images_per_second
-                ));
+            Event::Training(TrainEvent::Step { step, steps, loss, images_per_second, .. }) => {
+                self.draw(&format!("step {}/{steps}: loss {loss:.4}, {images_per_second:.0} images/s", step + 1));
             }
             Event::Log(log) => match log.severity {
                 Severity::Info => self.say(&log.text),

@@ -62,7 +62,7 @@ fn check_params(node: &Node) -> Result<(), GraphError> {
     }
     match &node.op {
         Op::Conv2d(c) => {
-            if c.groups == 0 || c.stride == 0 || c.out_channels() % c.groups != 0 {
+            if c.groups == 0 || c.stride == 0 || !c.out_channels().is_multiple_of(c.groups) {
                 return Err(shape_error(
                     node,
                     "groups must divide the channels, and the stride be 1 or more".to_owned(),

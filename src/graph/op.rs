@@ -331,13 +331,13 @@ impl Op {
                 Ok(Shape { c: inputs.iter().map(|s| s.c).sum(), ..first })
             }
             Self::Chunk { index, chunks } => {
-                if *chunks == 0 || index >= chunks || inputs[0].c % chunks != 0 {
+                if *chunks == 0 || index >= chunks || !inputs[0].c.is_multiple_of(*chunks) {
                     return Err(refuse(format!("part {index} of {chunks} of {} channels", inputs[0].c)));
                 }
                 Ok(Shape { c: inputs[0].c / chunks, ..inputs[0] })
             }
             Self::ChannelShuffle { groups } => {
-                if *groups == 0 || inputs[0].c % groups != 0 {
+                if *groups == 0 || !inputs[0].c.is_multiple_of(*groups) {
                     return Err(refuse(format!("{} channels in {groups} groups", inputs[0].c)));
                 }
                 Ok(inputs[0])

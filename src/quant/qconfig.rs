@@ -77,6 +77,13 @@ impl QConfig {
     }
 }
 
+impl Default for QConfig {
+    /// PyTorch's own default: x86.
+    fn default() -> Self {
+        Self::new(Backend::X86)
+    }
+}
+
 impl From<Backend> for QConfig {
     fn from(name: Backend) -> Self {
         Self::new(name)

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::state::Reporter;
+use super::state::{Reporter, skipped_line};
 use super::{Calibration, Event, ObserverView, Session, SessionError, Stage, Step};
 use crate::data::shuffled;
 use crate::exec::float::{Activation, Model};
@@ -43,7 +43,7 @@ impl Session {
         to: &mut Reporter<'_>,
     ) -> Result<(Observers, usize), SessionError> {
         let model = Model::new(graph, &self.device)?;
-        let mut observers = Observers::new(graph);
+        let mut observers = Observers::new(graph)?;
         let split = &opened.dataset.train;
         let mut order = shuffled(split.len(), self.recipe.seed);
         order.truncate(calibration.batches.saturating_mul(calibration.batch));
@@ -52,11 +52,10 @@ impl Session {
         to.progress("Calibrating", 0, total);
         for batch in split.batches(order, calibration.batch, &opened.preprocess, None) {
             to.checkpoint()?;
-            let batch = batch?;
             for skipped in &batch.skipped {
-                to.warn(skipped.to_string());
+                to.warn(skipped_line(skipped));
             }
-            if batch.indices.is_empty() {
+            if batch.is_empty() {
                 continue;
             }
             let control = to.control;
@@ -87,23 +86,21 @@ impl Session {
 /// What the screen shows of every observer that has seen something.
 fn views(graph: &Graph, observers: &Observers) -> Vec<ObserverView> {
     let mut views = Vec::new();
-    for (node, n) in graph.iter() {
-        let (Some(range), Some(q)) = (observers.range(node), observers.qparams_of(node)) else { continue };
-        let (histogram, histogram_min, histogram_max) = match observers.histogram(node) {
-            Some(h) => (thinned(&h.counts), h.min, h.max),
-            None => (Vec::new(), range.min, range.max),
+    for node in observers.nodes() {
+        let Some(range) = observers.range(node) else { continue };
+        let (histogram, edges) = match observers.histogram(node) {
+            Some(h) => (thinned(&h.counts), h.range),
+            None => (Vec::new(), range),
         };
         views.push(ObserverView {
             node,
-            name: n.name.clone(),
-            batches: observers.history(node).to_vec(),
+            name: graph.node(node).name.clone(),
+            batches: observers.history(node).iter().map(|r| (r.min, r.max)).collect(),
             min: range.min,
             max: range.max,
-            scale: q.scale,
-            zero_point: q.zero_point,
             histogram,
-            histogram_min,
-            histogram_max,
+            histogram_min: edges.min,
+            histogram_max: edges.max,
         });
     }
     views

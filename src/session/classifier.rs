@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::pick::PreprocessChoice;
+use super::pick::{PreprocessChoice, source_name};
 use super::{Opened, SessionError};
 use crate::data::{Dataset, Image, Preprocess, Source};
 use crate::exec::float::{Device, Model};
@@ -17,10 +17,10 @@ pub struct ClassifierOptions {
     pub model: Option<ModelId>,
     /// Must agree with the file where it is said.
     pub classes: Option<usize>,
-    /// Overrides what an int8 file remembers; resolved for `source` otherwise.
+    /// Overrides what an int8 file remembers, or `default`.
     pub preprocess: PreprocessChoice,
-    /// Whose defaults a float model takes.
-    pub source: Source,
+    /// What a float model takes where nothing else is said; an int8 file remembers its own.
+    pub default: Preprocess,
     /// Where float runs.
     pub device: Device,
     /// Threads of int8 execution; 0 means one a core.
@@ -84,7 +84,8 @@ impl Classifier {
 
     fn open_float(file: &Path, model: ModelId, options: &ClassifierOptions) -> Result<Self, SessionError> {
         let dict = weights::read(file)?;
-        let preprocess = options.preprocess.resolve(&options.source);
+        let preprocess = options.preprocess.resolve(options.default);
+        preprocess.check()?;
         let classes = weights::classes(&dict).or(options.classes).unwrap_or(1000);
         let graph = zoo::build(model, ModelConfig { classes, size: preprocess.size })?;
         let graph = weights::load(&graph, &dict)?;
@@ -127,24 +128,22 @@ impl Classifier {
         Ok(logits)
     }
 
-    /// Fraction of the held-out images of `source` that it names rightly, and how many there are.
+    /// Fraction of the held-out images of `dataset` that it names rightly, and how many there are; `source` is what
+    /// messages call the data.
     ///
     /// # Errors
     /// Where the data has no labels, none held out, or other classes than the model.
     pub fn evaluate(
         &mut self,
+        dataset: Dataset,
         source: &Source,
-        seed: u64,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(f64, usize), SessionError> {
         let opened = Opened {
-            dataset: Dataset::open(source, seed)?.into(),
-            preprocess: self.preprocess.clone(),
+            dataset: dataset.into(),
+            preprocess: self.preprocess,
             classes: self.classes(),
-            source: match source {
-                Source::Sample => "the embedded sample".to_owned(),
-                Source::Path(path) => path.display().to_string(),
-            },
+            source: source_name(source),
         };
         opened.require_labels("evaluation")?;
         opened.require_held_out()?;

@@ -69,16 +69,12 @@ pub struct ObserverView {
     pub node: NodeId,
     /// Its name.
     pub name: String,
-    /// Smallest and largest value of each batch.
+    /// The range after each batch.
     pub batches: Vec<(f32, f32)>,
     /// The range so far.
     pub min: f32,
     /// The range so far.
     pub max: f32,
-    /// The scale that would be used now.
-    pub scale: f32,
-    /// The zero point that would be used now.
-    pub zero_point: u8,
     /// Counts between `histogram_min` and `histogram_max`, thinned for the screen; empty if it keeps none.
     pub histogram: Vec<f32>,
     /// Left edge of the first bin.

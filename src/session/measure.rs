@@ -53,10 +53,9 @@ pub(super) struct Inputs {
 impl Inputs {
     /// The first readable images of a split.
     pub fn first(split: &Split, count: usize, preprocess: &Preprocess, source: &str) -> Result<Self, SessionError> {
-        let order = (0..split.len().min(count)).collect();
+        let order = (0..split.len()).collect();
         for batch in split.batches(order, count, preprocess, None) {
-            let batch = batch?;
-            if !batch.indices.is_empty() {
+            if !batch.is_empty() {
                 return Ok(Self { count: batch.indices.len(), images: batch.images });
             }
         }
@@ -114,8 +113,7 @@ pub(super) fn accuracy_of(
     let (mut right, mut seen) = (0, 0);
     progress(0, split.len());
     for batch in split.batches((0..split.len()).collect(), BATCH, &opened.preprocess, None) {
-        let batch = batch?;
-        if batch.indices.is_empty() {
+        if batch.is_empty() {
             continue;
         }
         let logits = logits(&batch.images, batch.indices.len())?;

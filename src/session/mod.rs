@@ -9,6 +9,7 @@ mod command;
 mod control;
 mod error;
 mod event;
+mod images;
 mod inspect;
 mod measure;
 mod pick;
@@ -38,9 +39,9 @@ pub use view::{StepState, StepView, View};
 pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.
-pub use crate::data::{Fit, Image, Preprocess, Source};
+pub use crate::data::{Dataset, Fit, Image, Preprocess, Source};
 pub use crate::exec::float::Device;
 pub use crate::graph::ObserverKind;
-pub use crate::quant::{FuseOptions, QConfig, QConfigName};
-pub use crate::train::{TrainConfig, TrainEvent};
+pub use crate::quant::{Backend, FuseOptions, QConfig};
+pub use crate::train::{EpochReport, TrainConfig, TrainEvent};
 pub use crate::zoo::{ModelConfig, ModelId};

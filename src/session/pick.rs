@@ -22,12 +22,8 @@ pub struct PreprocessChoice {
 }
 
 impl PreprocessChoice {
-    /// What it means for this data.
-    pub fn resolve(&self, source: &Source) -> Preprocess {
-        let default = match source {
-            Source::Sample => Preprocess { size: 32, fit: Fit::Pad, ..Preprocess::default() },
-            Source::Path(_) => Preprocess::default(),
-        };
+    /// What it means where `default` is the data's own.
+    pub fn resolve(&self, default: Preprocess) -> Preprocess {
         Preprocess {
             size: self.size.unwrap_or(default.size),
             fit: self.fit.unwrap_or(default.fit),
@@ -68,11 +64,9 @@ impl Opened {
             return Err(SessionError::Classes { found, expected });
         }
         let classes = recipe.classes.or(from_file).unwrap_or(dataset.labels.len());
-        let preprocess = recipe.preprocess.resolve(&recipe.data);
-        let source = match &recipe.data {
-            Source::Sample => "the embedded sample".to_owned(),
-            Source::Path(path) => path.display().to_string(),
-        };
+        let preprocess = recipe.preprocess.resolve(dataset.preprocess());
+        preprocess.check()?;
+        let source = source_name(&recipe.data);
         Self { dataset: Arc::new(dataset), preprocess, classes, source }.build(recipe)
     }
 
@@ -136,5 +130,13 @@ impl Opened {
         } else {
             (0..self.classes).map(|i| i.to_string()).collect()
         }
+    }
+}
+
+/// What messages call the data.
+pub(super) fn source_name(source: &Source) -> String {
+    match source {
+        Source::Sample => "the embedded sample".to_owned(),
+        Source::Path(path) => path.display().to_string(),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::WeightsChoice;
 use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
+use crate::data::Skipped;
 use crate::exec::float::Device;
 
 /// One model on its way to int8, with every earlier stage kept.
@@ -37,6 +38,11 @@ impl Reporter<'_> {
     pub fn checkpoint(&self) -> Result<(), SessionError> {
         if self.control.checkpoint().is_break() { Err(SessionError::Cancelled) } else { Ok(()) }
     }
+}
+
+/// What the log says of a file that was left out.
+pub(super) fn skipped_line(skipped: &Skipped) -> String {
+    format!("Skipped {}: {}", skipped.name, skipped.reason)
 }
 
 impl Session {
@@ -110,7 +116,7 @@ impl Session {
         let start = Instant::now();
         let (opened, graph) = Opened::open(&recipe)?;
         for skipped in &opened.dataset.skipped {
-            to.warn(skipped.to_string());
+            to.warn(skipped_line(skipped));
         }
         to.info(format!(
             "{}: {} training and {} held-out images, {} classes, {} px.",
@@ -140,7 +146,7 @@ impl Session {
                 None => Command::InsertStubs,
                 Some(Step::Stubs) => self.weights_command(to),
                 Some(Step::Weights) => Command::Fuse(self.fuse_options()),
-                Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
+                Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig),
                 Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),
                 Some(Step::Calibrate) => Command::Convert,
                 Some(Step::Convert) => Command::Save(out.to_owned()),
@@ -163,9 +169,9 @@ impl Session {
                     "No weights were given and none come with Octet for {} on this data: it is trained first.",
                     self.recipe.model.title()
                 ));
-                Command::Train(self.recipe.train.clone())
+                Command::Train(self.recipe.train)
             }
-            WeightsChoice::Train => Command::Train(self.recipe.train.clone()),
+            WeightsChoice::Train => Command::Train(self.recipe.train),
         }
     }
 

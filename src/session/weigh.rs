@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::images::Images;
 use super::measure::float_accuracy;
 use super::state::Reporter;
 use super::{Event, Opened, Session, SessionError, Stage, Step, WeightsChoice, WeightsOrigin};
 use crate::data::Source;
 use crate::graph::Graph;
-use crate::train::{self, TrainConfig};
+use crate::train::{self, BatchSource, TrainConfig};
 use crate::weights::{self, StateDict};
 use crate::{quant, zoo::ModelId};
 
@@ -32,8 +33,9 @@ fn shipped(model: ModelId) -> Option<&'static [u8]> {
 impl Session {
     /// Whether trained weights for this model on this data come with Octet.
     pub fn has_shipped_weights(&self) -> bool {
+        let fits = |o: &Opened| o.classes == o.dataset.labels.len();
         self.recipe.data == Source::Sample
-            && self.recipe.classes.is_none_or(|c| c == crate::data::SAMPLE_LABELS.len())
+            && self.base(Step::Stubs).is_ok_and(|stage| fits(stage.opened()))
             && shipped(self.recipe.model).is_some()
     }
 
@@ -52,7 +54,7 @@ impl Session {
             return Err(SessionError::NothingShipped { model: self.recipe.model.title().to_owned() });
         };
         let name = format!("assets/weights/{}.safetensors", self.recipe.model.name());
-        let dict = weights::from_safetensors(bytes, &name)?;
+        let dict = weights::from_safetensors(&name, bytes)?;
         self.fill(&dict, WeightsOrigin::Shipped, start, to)?;
         self.choose_weights(WeightsChoice::Automatic);
         Ok(())
@@ -107,15 +109,15 @@ impl Session {
             Stage::Weighted { graph, .. } => graph.clone(),
             _ => self.base(Step::Weights)?.graph().clone(),
         };
-        let dataset = &opened.dataset;
-        let valid = (!dataset.valid.is_empty()).then_some(&dataset.valid);
+        let images = Images { split: &opened.dataset.train, preprocess: opened.preprocess };
+        let held_out = Images { split: &opened.dataset.valid, preprocess: opened.preprocess };
+        let valid = (!held_out.is_empty()).then_some(&held_out as &dyn BatchSource);
         let config = TrainConfig { seed: self.recipe.seed, ..config };
         let control = to.control;
         let outcome = train::train(
             &graph,
-            &dataset.train,
+            &images,
             valid,
-            &opened.preprocess,
             &config,
             &self.device,
             &mut |event| (to.emit)(Event::Training(event)),
@@ -126,7 +128,7 @@ impl Session {
         }
         let origin = WeightsOrigin::Trained { epochs: outcome.epochs, stopped: outcome.stopped };
         // Measured by the trainer at the end of the best epoch: a cancel must not wait for it again.
-        let accuracy = outcome.accuracy;
+        let accuracy = outcome.valid.map(|score| score.accuracy());
         self.recipe.train = config;
         self.choose_weights(WeightsChoice::Train);
         self.enter(Stage::Weighted { opened, graph: Arc::new(outcome.graph), origin, accuracy }, start, to);

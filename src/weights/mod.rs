@@ -106,5 +106,13 @@ pub fn read(path: &Path) -> Result<StateDict, WeightsError> {
     if safetensors { safe::read(path) } else { torch::read(path) }
 }
 
+/// Reads a safetensors state dict that is in memory; `name` stands for its path in messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn from_safetensors(name: &str, bytes: &[u8]) -> Result<StateDict, WeightsError> {
+    safe::read_bytes(Path::new(name), bytes)
+}
+
 #[cfg(test)]
 mod tests;

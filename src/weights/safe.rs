@@ -12,8 +12,12 @@ use crate::graph::{Graph, Tensor};
 
 /// Reads float tensors of 32 or 16 bits; integers only where they are batch norm's counters.
 pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
-    let data = read_all(path)?;
-    let file = parse(path, &data)?;
+    read_bytes(path, &read_all(path)?)
+}
+
+/// The same of a file that is in memory already.
+pub(super) fn read_bytes(path: &Path, data: &[u8]) -> Result<StateDict, WeightsError> {
+    let file = parse(path, data)?;
     let mut entries = Vec::new();
     for (key, view) in file.tensors() {
         let bytes = view.data();

@@ -19,7 +19,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use read::read;
+pub use read::{is_octet, read};
 pub use write::write;
 
 /// Version of the format that this build writes, and the newest that it reads.

@@ -31,6 +31,12 @@ pub fn read(path: &Path) -> Result<(Graph, Meta), WeightsError> {
     })
 }
 
+/// Whether `path` is a safetensors file with Octet's metadata, whatever else may be wrong with it.
+pub fn is_octet(path: &Path) -> bool {
+    let header = read_all(path).ok().and_then(|data| SafeTensors::read_metadata(&data).ok());
+    header.is_some_and(|(_, h)| h.metadata().as_ref().is_some_and(|m| m.contains_key(ENTRY)))
+}
+
 fn decode(data: &[u8], file: &SafeTensors<'_>) -> Result<(Graph, Meta), String> {
     let (_, header) = SafeTensors::read_metadata(data).map_err(|e| e.to_string())?;
     let json = header.metadata().as_ref().and_then(|m| m.get(ENTRY)).ok_or(
