@@ -1,3 +1,5 @@
+use crate::kernels::IsaError;
+
 /// Why a graph cannot be run.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is said in the message")]
@@ -11,6 +13,9 @@ pub enum ExecError {
     /// A device this build or this machine does not have.
     #[error("{device} cannot be used: {detail}; run on the CPU instead")]
     Device { device: String, detail: String },
+    /// The instruction set that was asked for.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
     /// Candle refused an operation.
     #[error("tensor operation failed: {0}")]
     Candle(#[from] candle_core::Error),

@@ -1,0 +1,219 @@
+//! Runs a converted graph on integers: uint8 activations times int8 weights into int32, requantized, as PyTorch does it.
+//!
+//! A [`Plan`] is made once from a graph: `layout` says where each activation lies (channels innermost, with the border
+//! that a convolution's padding reads), `arena` lets activations that do not live at the same time share memory, `lower`
+//! turns nodes into steps with packed weights. Running it allocates nothing but the result. The integers are the same for
+//! every instruction set, number of threads and way to split images into batches.
+//!
+//! This room knows graphs and kernels, and no float layers but the two stubs.
+
+mod arena;
+mod layout;
+mod lower;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::{ops::Range, time::Instant};
+
+use step::{Step, StepOp};
+
+use super::ExecError;
+use crate::{
+    graph::{Graph, NodeId, Shape},
+    kernels::{Isa, Kernels, dequantize, quantize_image},
+};
+
+/// How to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Which kernels; the fastest that this CPU has where it is `None` and `OCTET_ISA` is not set.
+    pub isa: Option<Isa>,
+    /// Threads that compute, the caller's included; 0 counts as 1.
+    pub threads: usize,
+}
+
+impl Default for PlanOptions {
+    /// The fastest kernels on the caller's thread.
+    fn default() -> Self {
+        Self { isa: None, threads: 1 }
+    }
+}
+
+/// What one node costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerTime {
+    /// The node; one that was fused into it is not listed.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// [`crate::graph::Op::name`].
+    pub op: &'static str,
+    /// Multiply-adds of one image, with those of layers fused into it.
+    pub macs: u64,
+    /// Median for one image.
+    pub micros: f64,
+}
+
+/// A converted graph, ready to run.
+#[derive(Debug)]
+pub struct Plan {
+    graph: Graph,
+    kernels: Kernels,
+    options: PlanOptions,
+    steps: Vec<Step>,
+    arena: Vec<u8>,
+    levels: Vec<u8>,
+    /// The same without fusing steps across nodes, once every node's levels were asked for.
+    traced: Option<Box<Self>>,
+}
+
+impl Plan {
+    /// Plans `graph`: float32 image, `quant`, int8 layers, `dequant` as the last node.
+    ///
+    /// # Errors
+    /// [`ExecError::Unsupported`] naming the node that cannot run on integers, [`ExecError::Isa`] where the CPU lacks
+    /// the instruction set.
+    pub fn new(graph: &Graph, options: &PlanOptions) -> Result<Self, ExecError> {
+        Self::with_fusing(graph, options, true)
+    }
+
+    fn with_fusing(graph: &Graph, options: &PlanOptions, fusing: bool) -> Result<Self, ExecError> {
+        let kernels = Kernels::new(options.isa, options.threads)?;
+        let layout = layout::Layout::new(graph, fusing)?;
+        let (steps, bytes) = lower::lower(graph, &layout, &kernels)?;
+        Ok(Self {
+            graph: graph.clone(),
+            kernels,
+            options: *options,
+            steps,
+            arena: vec![0; bytes],
+            levels: Vec::new(),
+            traced: None,
+        })
+    }
+
+    /// The logits, `[batch, classes]` row-major, of `batch` images of normalized float32, `[batch, c, h, w]` row-major.
+    ///
+    /// # Panics
+    /// If `images` does not hold `batch` images of the graph's input shape.
+    pub fn run(&mut self, images: &[f32], batch: usize) -> Vec<f32> {
+        self.run_steps(images, batch, |_, _, _| {})
+    }
+
+    /// The same, handing over every int8 node's levels of one image (NHWC) as soon as they are there; image by image,
+    /// and within an image in the order of the nodes. Slower: no step is fused across nodes.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], on the first call.
+    ///
+    /// # Panics
+    /// As [`Plan::run`].
+    pub fn run_traced(
+        &mut self,
+        images: &[f32],
+        batch: usize,
+        f: &mut dyn FnMut(NodeId, &[u8]),
+    ) -> Result<Vec<f32>, ExecError> {
+        let plan = match self.traced.take() {
+            Some(plan) => plan,
+            None => Box::new(Self::with_fusing(&self.graph, &self.options, false)?),
+        };
+        let plan = self.traced.insert(plan);
+        let logits = plan.run_steps(images, batch, |step, arena, _| {
+            for (node, place) in &step.completes {
+                f(*node, &place.map.gather(&arena[place.range.clone()]));
+            }
+        });
+        self.levels.clone_from(&plan.levels);
+        Ok(logits)
+    }
+
+    /// The last run's logits before they were dequantized, `[batch, classes]`.
+    pub fn output_levels(&self) -> &[u8] {
+        &self.levels
+    }
+
+    /// Median microseconds of each node over `rounds` runs of one image.
+    ///
+    /// # Panics
+    /// As [`Plan::run`].
+    pub fn time_layers(&mut self, image: &[f32], rounds: usize) -> Vec<LayerTime> {
+        let mut times = vec![Vec::with_capacity(rounds); self.steps.len()];
+        for _ in 0..rounds.max(1) {
+            let (mut before, mut index) = (Instant::now(), 0);
+            self.run_steps(image, 1, |_, _, _| {
+                let now = Instant::now();
+                times[index].push((now - before).as_secs_f64() * 1e6);
+                (before, index) = (now, index + 1);
+            });
+        }
+        let mut layers: Vec<LayerTime> = Vec::new();
+        for (step, mut micros) in self.steps.iter().zip(times) {
+            micros.sort_by(f64::total_cmp);
+            let micros = micros[micros.len() / 2];
+            match layers.last_mut() {
+                Some(last) if last.node == step.node => last.micros += micros,
+                Some(_) | None => layers.push(self.layer_time(step.node, step.computes, micros)),
+            }
+        }
+        layers
+    }
+
+    fn layer_time(&self, node: NodeId, computes: NodeId, micros: f64) -> LayerTime {
+        let layer = self.graph.node(computes);
+        let name = self.graph.node(node).name.clone();
+        LayerTime { node, name, op: layer.op.name(), macs: layer.op.macs(layer.shape), micros }
+    }
+
+    /// Bytes that activations of one image take.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// Shape of one image.
+    pub fn input_shape(&self) -> Shape {
+        self.graph.input_shape()
+    }
+
+    fn run_steps(
+        &mut self,
+        images: &[f32],
+        batch: usize,
+        mut after: impl FnMut(&Step, &[u8], &Kernels),
+    ) -> Vec<f32> {
+        let image = self.graph.input_shape().len();
+        assert_eq!(images.len(), batch * image, "values for {batch} images of {}", self.graph.input_shape());
+        let mut logits = Vec::with_capacity(batch * self.graph.classes());
+        self.levels.clear();
+        for image in images.chunks_exact(image) {
+            for step in &self.steps {
+                let Step { op, inputs, output, .. } = step;
+                match op {
+                    StepOp::Quantize { scale, levels } => {
+                        let out = (&mut self.arena[output.range.clone()], output.map);
+                        quantize_image(&self.kernels, image, *scale, *levels, out);
+                        output.map.fill_border(&mut self.arena[output.range.clone()], step.zero_point);
+                    }
+                    StepOp::Dequantize { scale } => {
+                        let x = &self.arena[range(&inputs[0].range)];
+                        self.levels.extend(inputs[0].map.gather(x));
+                        dequantize((x, inputs[0].map), *scale, step.zero_point, &mut logits);
+                    }
+                    StepOp::Layer(layer) => step.run_layer(layer, &self.kernels, &mut self.arena),
+                }
+                after(step, &self.arena, &self.kernels);
+            }
+        }
+        logits
+    }
+}
+
+fn range(range: &Range<usize>) -> Range<usize> {
+    range.clone()
+}
