@@ -68,7 +68,7 @@ fn quantized(i: usize) -> Numeric {
     Numeric::Int8(QParams {
         scale: 1.0 / (3.0 + i as f32),
         zero_point: (i * 37 % 256) as u8,
-        qmax: if i % 5 == 0 { 127 } else { 255 },
+        qmax: if i.is_multiple_of(5) { 127 } else { 255 },
     })
 }
 
