@@ -133,7 +133,7 @@ impl Session {
     }
 
     fn back_to(&mut self, step: Step, to: &mut Reporter<'_>) -> Result<(), SessionError> {
-        self.rewind(step.index() + 1);
+        self.rewind(step.index() + 2);
         let stage = self.stage()?.clone();
         (to.emit)(Event::WentBack { to: Some(step), stage });
         Ok(())

@@ -24,6 +24,8 @@ pub struct View {
     pub training: Vec<TrainEvent>,
     /// The log, oldest first, the newest 1,000 lines.
     pub log: Vec<LogLine>,
+    /// The last command that ended, however it ended.
+    pub finished: Option<CommandKind>,
     /// The last failure, until the next command begins.
     pub failure: Option<(CommandKind, String)>,
 }
@@ -62,6 +64,7 @@ impl View {
         match event {
             Event::Started(kind) => {
                 self.running = Some(kind);
+                self.finished = None;
                 self.progress = None;
                 self.failure = None;
                 if kind == CommandKind::Train {
@@ -86,15 +89,15 @@ impl View {
             }
             Event::Training(event) => self.training.push(event),
             Event::Log(line) => self.push_log(line),
-            Event::Finished(_) => self.stop(),
+            Event::Finished(kind) => self.stop(kind),
             Event::Cancelled(kind) => {
                 self.push_log(LogLine::info(format!("Cancelled: {}.", kind.verb())));
-                self.stop();
+                self.stop(kind);
             }
             Event::Failed { kind, message } => {
                 self.push_log(LogLine::error(message.clone()));
                 self.failure = Some((kind, message));
-                self.stop();
+                self.stop(kind);
             }
         }
     }
@@ -168,7 +171,8 @@ impl View {
         }
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, kind: CommandKind) {
+        self.finished = Some(kind);
         self.running = None;
         self.progress = None;
     }

@@ -1,0 +1,254 @@
+//! The session as both faces drive it: the six steps, undo, refusal, cancel, and the worker thread.
+
+use std::time::{Duration, Instant};
+
+use octet::graph::check;
+use octet::session::{
+    Calibration, Command, CommandKind, Control, Device, Event, FuseOptions, ModelId, QConfig, Recipe, Session,
+    SessionError, Stage, Step, StepState, TrainConfig, View, WeightsOrigin, Worker,
+};
+use tempfile::TempDir;
+
+/// Applies a command and keeps the view that a window would have.
+fn apply(session: &mut Session, view: &mut View, command: Command) -> Result<(), SessionError> {
+    session.apply(command, &mut |event| view.apply(event), &Control::default())
+}
+
+fn recipe() -> Recipe {
+    Recipe { calibration: Calibration { batches: 2, batch: 16 }, ..Recipe::new(ModelId::ShuffleNetV2X05) }
+}
+
+/// A session and its view after the command that ends `step`.
+fn after(step: Option<Step>) -> (Session, View) {
+    let (mut session, mut view) = (Session::new(Device::Cpu), View::default());
+    apply(&mut session, &mut view, Command::Open(Box::new(recipe()))).expect("the sample opens");
+    for s in Step::ALL.into_iter().take_while(|s| step.is_some_and(|last| *s <= last)) {
+        apply(&mut session, &mut view, command_of(s)).unwrap_or_else(|e| panic!("{}: {e}", s.title()));
+    }
+    (session, view)
+}
+
+fn command_of(step: Step) -> Command {
+    match step {
+        Step::Stubs => Command::InsertStubs,
+        Step::Weights => Command::UseShippedWeights,
+        Step::Fuse => Command::Fuse(FuseOptions::default()),
+        Step::Prepare => Command::Prepare(QConfig::default()),
+        Step::Calibrate => Command::Calibrate(Calibration { batches: 2, batch: 16 }),
+        Step::Convert => Command::Convert,
+    }
+}
+
+#[test]
+fn six_steps_leave_sound_graphs_and_a_rail_that_says_so() {
+    let (_, view) = after(Some(Step::Convert));
+    for stage in view.stages.iter().flatten() {
+        check(stage.graph()).unwrap_or_else(|e| panic!("{:?}: {e}", stage.done()));
+    }
+    let steps = view.steps();
+    assert!(steps.iter().all(|s| s.state == StepState::Done && s.seconds.is_some()), "{steps:?}");
+    assert_eq!(steps[Step::Fuse.index()].result.as_deref(), Some("56 fused"));
+    assert_eq!(view.observed_images, 32);
+    let Some(Stage::Fused { proof, .. }) = view.stage_of(Step::Fuse).map(AsRef::as_ref) else { panic!("no fusion") };
+    assert!(proof.relative < 1e-5, "fusion moved the output by {}", proof.relative);
+    assert_eq!(view.observers.len(), 74);
+    assert!(view.observers.iter().all(|o| o.batches.len() == 2 && o.min <= o.max && !o.histogram.is_empty()));
+}
+
+#[test]
+fn a_stage_refuses_what_it_does_not_allow_and_loses_nothing() {
+    let commands = || {
+        vec![
+            Command::InsertStubs,
+            Command::UseShippedWeights,
+            Command::Fuse(FuseOptions::default()),
+            Command::Prepare(QConfig::default()),
+            Command::Calibrate(Calibration { batches: 1, batch: 8 }),
+            Command::Convert,
+            Command::Save("never-written.octet.safetensors".into()),
+        ]
+    };
+    for step in [None, Some(Step::Stubs), Some(Step::Weights), Some(Step::Prepare), Some(Step::Convert)] {
+        let (mut session, mut view) = after(step);
+        for command in commands() {
+            let kind = command.kind();
+            if view.allows(kind) {
+                continue;
+            }
+            let error = apply(&mut session, &mut view, command).expect_err("refused");
+            assert!(matches!(error, SessionError::NotAllowed { .. }), "{kind:?} after {step:?}: {error}");
+            assert_eq!(view.stage().and_then(|s| s.done()), step);
+            assert!(view.failure.as_ref().is_some_and(|(k, _)| *k == kind));
+        }
+    }
+    let error = apply(&mut Session::new(Device::Cpu), &mut View::default(), Command::Convert).expect_err("refused");
+    assert!(matches!(error, SessionError::NothingOpen), "{error}");
+}
+
+#[test]
+fn going_back_undoes_and_the_way_forward_is_the_same() {
+    let dir = TempDir::new().expect("a folder");
+    let (mut session, mut view) = after(Some(Step::Convert));
+    let save = |name: &str| Command::Save(dir.path().join(name));
+    apply(&mut session, &mut view, save("a")).expect("saved");
+    apply(&mut session, &mut view, Command::BackTo(Step::Weights)).expect("back");
+    assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Weights));
+    assert!(view.stage_of(Step::Fuse).is_none() && view.observers.is_empty());
+    assert_eq!(view.steps()[Step::Fuse.index()].state, StepState::Ready);
+    assert_eq!(view.steps()[Step::Prepare.index()].state, StepState::Locked);
+    for step in [Step::Fuse, Step::Prepare, Step::Calibrate, Step::Convert] {
+        apply(&mut session, &mut view, command_of(step)).expect("forward again");
+    }
+    apply(&mut session, &mut view, save("b")).expect("saved");
+    let read = |name: &str| std::fs::read(dir.path().join(name)).expect("a file");
+    assert!(read("a") == read("b"));
+}
+
+#[test]
+fn a_switched_off_fusion_leaves_its_batch_norm_and_convert_says_so() {
+    let (mut session, mut view) = after(Some(Step::Weights));
+    let disabled = ["conv5.0".to_owned()].into();
+    apply(&mut session, &mut view, Command::Fuse(FuseOptions { disabled })).expect("fused but for one");
+    assert!(view.stage().expect("fused").graph().find("conv5.1").is_some());
+    assert_eq!(view.steps()[Step::Fuse.index()].result.as_deref(), Some("55 fused"));
+    apply(&mut session, &mut view, Command::Prepare(QConfig::default())).expect("prepared");
+    apply(&mut session, &mut view, Command::Calibrate(Calibration { batches: 1, batch: 8 })).expect("calibrated");
+    let error = apply(&mut session, &mut view, Command::Convert).expect_err("batch norm has no int8 kernel");
+    assert!(error.to_string().contains("conv5.1"), "{error}");
+}
+
+/// Sends a command to the worker and waits for its end, at most a minute.
+fn run(worker: &Worker, view: &mut View, command: Command) {
+    let kind = command.kind();
+    assert!(worker.send(command));
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        worker.drain(view);
+        if view.running.is_none() && view.finished == Some(kind) {
+            return;
+        }
+        assert!(Instant::now() < end, "{kind:?} did not end");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn the_worker_and_a_direct_run_give_the_same_view() {
+    let dir = TempDir::new().expect("a folder");
+    let worker = Worker::spawn(Device::Cpu, || {}).expect("a thread");
+    let (mut window, mut direct) = (View::default(), View::default());
+    run(&worker, &mut window, Command::Open(Box::new(recipe())));
+    run(&worker, &mut window, Command::RunAll(dir.path().join("a")));
+    let mut session = Session::new(Device::Cpu);
+    apply(&mut session, &mut direct, Command::Open(Box::new(recipe()))).expect("opened");
+    apply(&mut session, &mut direct, Command::RunAll(dir.path().join("b"))).expect("run");
+    for (a, b) in window.stages.iter().zip(&direct.stages) {
+        let (a, b) = (a.as_ref().expect("a stage"), b.as_ref().expect("a stage"));
+        assert_eq!(a.graph(), b.graph(), "{:?}", a.done());
+    }
+    assert_eq!(window.observers, direct.observers);
+    assert_eq!(window.recipe, direct.recipe);
+    let accuracy = |view: &View| match view.stage().map(AsRef::as_ref) {
+        Some(Stage::Saved { measured, .. }) => (measured.float.accuracy, measured.int8.accuracy, measured.int8.bytes),
+        other => panic!("not saved: {other:?}"),
+    };
+    assert_eq!(accuracy(&window), accuracy(&direct));
+    let read = |name: &str| std::fs::read(dir.path().join(name)).expect("a file");
+    assert!(read("a") == read("b"));
+}
+
+/// Cancels as soon as `begun` says so; how long the worker then took.
+fn cancelled_after(worker: &Worker, view: &mut View, command: Command, begun: impl Fn(&View) -> bool) -> Duration {
+    let kind = command.kind();
+    view.finished = None;
+    assert!(worker.send(command));
+    let end = Instant::now() + Duration::from_secs(60);
+    while !begun(view) {
+        worker.drain(view);
+        assert!(Instant::now() < end, "{kind:?} did not begin");
+    }
+    let start = Instant::now();
+    worker.control().cancel();
+    while view.finished != Some(kind) {
+        worker.drain(view);
+        assert!(Instant::now() < end, "{kind:?} was not cancelled");
+    }
+    start.elapsed()
+}
+
+#[test]
+fn cancel_ends_calibration_and_training_within_a_second() {
+    let worker = Worker::spawn(Device::Cpu, || {}).expect("a thread");
+    let mut view = View::default();
+    let mut recipe = Recipe::new(ModelId::ResNet18);
+    recipe.train = TrainConfig { epochs: 100, ..TrainConfig::default() };
+    let train = recipe.train;
+    run(&worker, &mut view, Command::Open(Box::new(recipe)));
+    run(&worker, &mut view, Command::InsertStubs);
+    let took = cancelled_after(&worker, &mut view, Command::Train(train), |v| !v.training.is_empty());
+    assert!(took < Duration::from_secs(1), "training took {took:?} to stop");
+    // Not one epoch was finished: nothing is kept but what was there.
+    assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Stubs));
+
+    let short = TrainConfig { epochs: 1, batch: 500, ..train };
+    run(&worker, &mut view, Command::Train(short));
+    let Some(Stage::Weighted { origin, accuracy, .. }) = view.stage().map(AsRef::as_ref) else { panic!("untrained") };
+    assert_eq!(*origin, WeightsOrigin::Trained { epochs: 1, stopped: false });
+    assert!(accuracy.is_some_and(|a| a > 0.2), "{accuracy:?}");
+
+    run(&worker, &mut view, Command::Fuse(FuseOptions::default()));
+    run(&worker, &mut view, Command::Prepare(QConfig::default()));
+    let calibration = Calibration { batches: 187, batch: 32 };
+    let begun = |v: &View| v.observed_images > 0;
+    let took = cancelled_after(&worker, &mut view, Command::Calibrate(calibration), begun);
+    assert!(took < Duration::from_secs(1), "calibration took {took:?} to stop");
+    assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Prepare));
+    assert!(view.allows(CommandKind::Calibrate));
+}
+
+#[test]
+fn a_cancelled_training_keeps_the_best_weights_so_far() {
+    let (mut session, mut view) = after(Some(Step::Weights));
+    let control = Control::default();
+    let config = TrainConfig { epochs: 50, ..TrainConfig::default() };
+    let watch = &mut |event: Event| {
+        if matches!(event, Event::Training(octet::session::TrainEvent::Epoch(_))) {
+            control.cancel();
+        }
+        view.apply(event);
+    };
+    session.apply(Command::Train(config), watch, &control).expect("the first epoch's weights are kept");
+    let Some(Stage::Weighted { origin, accuracy, .. }) = view.stage().map(AsRef::as_ref) else { panic!("no weights") };
+    assert_eq!(*origin, WeightsOrigin::Trained { epochs: 1, stopped: true });
+    assert!(accuracy.is_some_and(|a| a > 0.5), "{accuracy:?}");
+}
+
+#[test]
+fn pause_halts_and_resume_goes_on() {
+    let worker = Worker::spawn(Device::Cpu, || {}).expect("a thread");
+    let mut view = View::default();
+    run(&worker, &mut view, Command::Open(Box::new(recipe())));
+    for step in [Step::Stubs, Step::Weights, Step::Fuse, Step::Prepare] {
+        run(&worker, &mut view, command_of(step));
+    }
+    view.finished = None;
+    assert!(worker.send(Command::Calibrate(Calibration { batches: 150, batch: 32 })));
+    while view.observed_images == 0 {
+        worker.drain(&mut view);
+    }
+    worker.control().pause();
+    std::thread::sleep(Duration::from_millis(300));
+    worker.drain(&mut view);
+    let halted = view.observed_images;
+    std::thread::sleep(Duration::from_millis(200));
+    worker.drain(&mut view);
+    assert_eq!(view.observed_images, halted, "it went on while paused");
+    assert!(halted < 4800, "too quick to be paused");
+    worker.control().resume();
+    let end = Instant::now() + Duration::from_secs(60);
+    while view.finished.is_none() {
+        worker.drain(&mut view);
+        assert!(Instant::now() < end, "it did not go on");
+    }
+    assert_eq!(view.observed_images, 4800);
+}
