@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path};
 use octet::{
     exec::float::{Device, Model},
     graph::{Graph, Tensor},
+    quant::{FuseOptions, fuse},
     zoo::{ModelConfig, ModelId, build},
 };
 use safetensors::SafeTensors;
@@ -61,9 +62,12 @@ fn check(model: ModelId) {
     let graph = with_synthetic_weights(&graph);
     let images: Vec<f32> =
         synthetic("images/1000", 4 * graph.input_shape().len()).map(|u| ((2.0 * u - 1.0) * 2.0) as f32).collect();
-    let logits = Model::new(&graph, &Device::Cpu).and_then(|m| m.run(&images, 4)).expect("the model runs");
-    let off = difference(&logits, &golden(model, "float_logits"));
-    assert!(off < 1e-4, "{model}: off by {off:e} of the largest logit");
+    let (fused, _) = fuse(&graph, &FuseOptions::default()).expect("every model fuses");
+    for (graph, name) in [(&graph, "float_logits"), (&fused, "fused_logits")] {
+        let logits = Model::new(graph, &Device::Cpu).and_then(|m| m.run(&images, 4)).expect("the model runs");
+        let off = difference(&logits, &golden(model, name));
+        assert!(off < 1e-4, "{model}, {name}: off by {off:e} of the largest logit");
+    }
 }
 
 #[test]

@@ -71,6 +71,3 @@ pub enum TrainError {
     #[error("{name} is {found}: expected {expected}")]
     Config { name: &'static str, found: String, expected: &'static str },
 }
-
-#[cfg(test)]
-mod tests;

@@ -35,6 +35,9 @@ impl Device {
     }
 }
 
+/// What is shown each node's output.
+type Visit<'a> = dyn FnMut(NodeId, &Tensor) -> Result<ControlFlow<()>, ExecError> + 'a;
+
 /// A float graph, its parameters uploaded, ready to run.
 #[derive(Debug)]
 pub struct Model {
@@ -103,11 +106,7 @@ impl Model {
     }
 
     /// Evaluates node by node, freeing each value after its last reader; `None` where `visit` broke off.
-    fn walk(
-        &self,
-        input: Tensor,
-        visit: &mut dyn FnMut(NodeId, &Tensor) -> Result<ControlFlow<()>, ExecError>,
-    ) -> Result<Option<Tensor>, ExecError> {
+    fn walk(&self, input: Tensor, visit: &mut Visit<'_>) -> Result<Option<Tensor>, ExecError> {
         let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes.len()];
         for (id, node) in self.graph.iter() {
             let value = if node.inputs.is_empty() {

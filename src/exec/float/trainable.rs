@@ -119,21 +119,37 @@ impl Trainable {
 
     fn node_forward(&self, id: NodeId, pass: &mut Pass, seed: u64) -> Result<Tensor, ExecError> {
         let node = self.graph.node(id);
-        let x = node.inputs[0];
-        match (&node.op, self.norm_of[id.index()]) {
-            (Op::Activation(a), Some(norm)) => self.norm_forward(norm, function(*a), pass),
-            (Op::BatchNorm2d(_), _) => self.norm_forward(id, Function::Identity, pass),
-            (Op::Dropout { p }, _) if *p > 0.0 => {
-                let values = pass.batch * node.shape.len();
-                Ok(self.drop_out(id, *p, values, pass, seed)?)
-            }
-            (Op::StochasticDepth { p }, _) if *p > 0.0 => Ok(self.drop_out(id, *p, pass.batch, pass, seed)?),
-            _ => {
-                let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&pass.values, *i)).collect();
-                debug_assert!(!self.deferred[x.index()], "only its own activation reads a deferred batch norm");
-                evaluate(&self.graph, id, &inputs, &self.params)
-            }
+        match &node.op {
+            Op::Activation(a) => match self.norm_of[id.index()] {
+                Some(norm) => self.norm_forward(norm, function(*a), pass),
+                None => self.as_in_evaluation(id, pass),
+            },
+            Op::BatchNorm2d(_) => self.norm_forward(id, Function::Identity, pass),
+            Op::Dropout { p } if *p > 0.0 => Ok(self.drop_out(id, *p, pass.batch * node.shape.len(), pass, seed)?),
+            Op::StochasticDepth { p } if *p > 0.0 => Ok(self.drop_out(id, *p, pass.batch, pass, seed)?),
+            Op::Input
+            | Op::QuantStub
+            | Op::DeQuantStub
+            | Op::Conv2d(_)
+            | Op::Linear(_)
+            | Op::MaxPool2d(_)
+            | Op::AdaptiveAvgPool2d
+            | Op::MeanHw
+            | Op::Add { .. }
+            | Op::Mul
+            | Op::Cat
+            | Op::Chunk { .. }
+            | Op::ChannelShuffle { .. }
+            | Op::Flatten
+            | Op::Dropout { .. }
+            | Op::StochasticDepth { .. } => self.as_in_evaluation(id, pass),
         }
+    }
+
+    /// An operation that does the same in training as in evaluation.
+    fn as_in_evaluation(&self, id: NodeId, pass: &Pass) -> Result<Tensor, ExecError> {
+        let inputs: Vec<&Tensor> = self.graph.node(id).inputs.iter().map(|i| live(&pass.values, *i)).collect();
+        evaluate(&self.graph, id, &inputs, &self.params)
     }
 
     /// Multiplies `factors` equal stretches by 0 with probability `p`, else by `1 / (1 - p)`.

@@ -45,8 +45,7 @@ vectorize! {
                 pixel.fill(T::LEAST);
                 for at in window(g, oy, ox) {
                     for (best, v) in pixel.iter_mut().zip(&x[at..at + c]) {
-                        // A NaN wins and stays, as in PyTorch.
-                        *best = if *best >= *v || *best != *best { *best } else { *v };
+                        *best = if *best >= *v { *best } else { *v };
                     }
                 }
             }

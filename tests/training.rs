@@ -1,9 +1,11 @@
+//! Training from end to end on a problem that is easy to learn.
+
 use std::{cell::Cell, ops::ControlFlow};
 
-use super::*;
-use crate::{
+use octet::{
     exec::float::Device,
     graph::{Activation, Builder, ConvSpec, Graph, Op, Shape},
+    train::{BatchSource, LabelledBatch, Optimizer, TrainConfig, TrainError, TrainOutcome, train},
     zoo::init,
 };
 
