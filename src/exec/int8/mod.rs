@@ -11,8 +11,6 @@ mod arena;
 mod layout;
 mod lower;
 mod step;
-#[cfg(test)]
-mod tests;
 
 use std::{ops::Range, time::Instant};
 

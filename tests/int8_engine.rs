@@ -1,6 +1,9 @@
-use super::*;
-use crate::{
-    graph::{Activation, Builder, ConvSpec, NodeId, Numeric, Op, QParams, Shape},
+//! The int8 engine on a small branching graph: the same integers however it is run.
+
+use octet::{
+    exec::int8::{Plan, PlanOptions},
+    graph::{Activation, Builder, ConvSpec, Graph, NodeId, Numeric, Op, QParams, Shape},
+    kernels::Isa,
     quant::{self, Backend, FuseOptions, QConfig},
     zoo,
 };
