@@ -43,8 +43,7 @@ impl Depthwise {
         assert_eq!(requant.bias.len(), output.c);
         assert_eq!(requant.multiplier.len(), output.c);
         let windows = windows(geometry, input, output);
-        let taps: Vec<usize> =
-            (0..geometry.taps()).map(|tap| tap / kw * input.row + tap % kw * input.pixel).collect();
+        let taps: Vec<usize> = (0..geometry.taps()).map(|tap| tap / kw * input.row + tap % kw * input.pixel).collect();
         let last = |offsets: &[usize]| offsets.iter().max().copied().unwrap_or(0);
         let plain = (0..weight.len()).map(|i| weight[i % output.c * taps.len() + i / output.c]).collect();
         let mut layer = Self {
@@ -92,7 +91,9 @@ impl Depthwise {
                         unsafe { super::avx512::depthwise_row(self, weights, window, levels) }
                     }
                     #[cfg(target_arch = "x86_64")]
-                    (Weights::Avx512(_), Isa::Scalar) => panic!("weights packed for AVX-512 given to the scalar kernels"),
+                    (Weights::Avx512(_), Isa::Scalar) => {
+                        panic!("weights packed for AVX-512 given to the scalar kernels")
+                    }
                 }
             }
         });

@@ -59,8 +59,7 @@ impl Gemm {
             ((0..kh * kw).map(|tap| tap / kw * input.row + tap % kw * input.pixel).collect(), channels)
         };
         let windows = windows(geometry, input, output);
-        let places: Vec<usize> =
-            (0..output.h).flat_map(|y| (0..output.w).map(move |x| output.at(y, x))).collect();
+        let places: Vec<usize> = (0..output.h).flat_map(|y| (0..output.w).map(move |x| output.at(y, x))).collect();
         let last = |offsets: &[usize]| offsets.iter().max().copied().unwrap_or(0);
         let needs = Needs {
             input: last(&windows) + last(&runs) + run,
@@ -74,7 +73,16 @@ impl Gemm {
             Isa::Avx512Vnni => Weights::Avx512(super::avx512::GemmWeights::pack(&plain, runs.len(), run, &requant)),
         };
         let narrow = |offsets: Vec<usize>| offsets.into_iter().map(narrow).collect();
-        Self { out_channels, requant, windows: narrow(windows), places: narrow(places), runs: narrow(runs), run, needs, weights }
+        Self {
+            out_channels,
+            requant,
+            windows: narrow(windows),
+            places: narrow(places),
+            runs: narrow(runs),
+            run,
+            needs,
+            weights,
+        }
     }
 
     /// Multiply-adds of one call.

@@ -113,13 +113,7 @@ impl Mul {
 
 /// Concatenation of two and channel shuffle in two groups, at once: `out[2 i] = tables[0](a[i])`,
 /// `out[2 i + 1] = tables[1](b[i])`.
-pub fn interleave(
-    kernels: &Kernels,
-    a: (&[u8], Map),
-    b: (&[u8], Map),
-    tables: [&Table; 2],
-    output: (&mut [u8], Map),
-) {
+pub fn interleave(kernels: &Kernels, a: (&[u8], Map), b: (&[u8], Map), tables: [&Table; 2], output: (&mut [u8], Map)) {
     let to = output.1;
     assert!(2 * a.1.c == to.c && 2 * b.1.c == to.c, "{:?} and {:?} do not make {to:?}", a.1, b.1);
     to.assert_within(output.0.len());
@@ -158,12 +152,7 @@ pub fn shuffle(input: (&[u8], Map), groups: usize, output: (&mut [u8], Map)) {
 const POINT_WORK: usize = 12;
 
 /// Calls `f` on every run of levels that lie next to each other in all maps, with where it starts in the inputs.
-fn by_runs(
-    kernels: &Kernels,
-    inputs: [Map; 2],
-    output: (&mut [u8], Map),
-    f: impl Fn([usize; 2], &mut [u8]) + Sync,
-) {
+fn by_runs(kernels: &Kernels, inputs: [Map; 2], output: (&mut [u8], Map), f: impl Fn([usize; 2], &mut [u8]) + Sync) {
     let (out, to) = (Shared::new(output.0), output.1);
     to.assert_within(out.len());
     for from in inputs {

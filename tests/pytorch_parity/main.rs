@@ -2,6 +2,7 @@
 //! are made again here from their names. `OCTET_GOLDEN` names another folder of the same form.
 
 mod golden;
+mod int8;
 mod observers;
 mod synth;
 mod weights;

@@ -117,10 +117,14 @@ fn check(graph: &Graph, id: NodeId, node: &Node) -> Result<(), ExecError> {
     let float = node.numeric.qparams().is_none();
     match &node.op {
         Op::Input => return Ok(()),
-        Op::DeQuantStub if !is_output => return refuse("float layers behind a dequantize do not run in this engine yet"),
+        Op::DeQuantStub if !is_output => {
+            return refuse("float layers behind a dequantize do not run in this engine yet");
+        }
         Op::DeQuantStub => return Ok(()),
         _ if is_output => return refuse("the last node must be a DeQuantStub: insert stubs before converting"),
-        _ if float => return refuse("its output is float: convert the graph, without float layers, to run it on integers"),
+        _ if float => {
+            return refuse("its output is float: convert the graph, without float layers, to run it on integers");
+        }
         Op::QuantStub if graph.node(node.inputs[0]).op != Op::Input => {
             return refuse("only the image itself can be quantized by this engine");
         }

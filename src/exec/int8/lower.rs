@@ -6,9 +6,7 @@ use super::{
 use crate::{
     exec::ExecError,
     graph::{Conv2d, Graph, Linear, Node, NodeId, Op, QParams, QTensor, Tensor, Weight},
-    kernels::{
-        Add, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table,
-    },
+    kernels::{Add, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table},
 };
 
 /// The steps of a graph in order, and the bytes of the arena they work in.
@@ -57,10 +55,8 @@ fn places(graph: &Graph, layout: &Layout) -> (Vec<Place>, usize) {
         }
     }
     let (ranges, bytes) = arena::assign(&needs);
-    let place = |id: NodeId| Place {
-        range: ranges[layout.owner[id.index()].index()].clone(),
-        map: layout.maps[id.index()],
-    };
+    let place =
+        |id: NodeId| Place { range: ranges[layout.owner[id.index()].index()].clone(), map: layout.maps[id.index()] };
     (graph.iter().map(|(id, _)| place(id)).collect(), bytes)
 }
 
@@ -126,13 +122,13 @@ fn lower_node(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<(),
                 let channels = cx.graph.node(*input).shape.c;
                 let part = Place { map: place.map.channels(first, channels), ..place.clone() };
                 first += channels;
-                let op = StepOp::Layer(Layer::Table(requantize(cx.qparams(*input)?, q)));
+                let op = StepOp::Layer(Box::new(Layer::Table(requantize(cx.qparams(*input)?, q))));
                 push(op, &[*input], part, q.zero_point, i + 1 == node.inputs.len());
             }
         }
         _ => {
             let layer = lower_layer(cx, id, computes)?;
-            push(StepOp::Layer(layer), operands, place, cx.qparams(id)?.zero_point, true);
+            push(StepOp::Layer(Box::new(layer)), operands, place, cx.qparams(id)?.zero_point, true);
         }
     }
     Ok(())
@@ -156,9 +152,7 @@ fn lower_layer(cx: &Context<'_>, id: NodeId, computes: NodeId) -> Result<Layer, 
                 _ => Layer::Table(table),
             }
         }
-        Op::MaxPool2d(p) => {
-            Layer::MaxPool(MaxPool { kernel: p.kernel, stride: p.stride, padding: p.padding })
-        }
+        Op::MaxPool2d(p) => Layer::MaxPool(MaxPool { kernel: p.kernel, stride: p.stride, padding: p.padding }),
         Op::AdaptiveAvgPool2d => Layer::AveragePool(levels(false)),
         Op::MeanHw => Layer::Mean { scale: q.scale, levels: levels(false) },
         Op::Add { relu } => {

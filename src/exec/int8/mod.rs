@@ -11,8 +11,6 @@ mod arena;
 mod layout;
 mod lower;
 mod step;
-#[cfg(test)]
-mod tests;
 
 use std::{ops::Range, time::Instant};
 
@@ -181,12 +179,7 @@ impl Plan {
         self.graph.input_shape()
     }
 
-    fn run_steps(
-        &mut self,
-        images: &[f32],
-        batch: usize,
-        mut after: impl FnMut(&Step, &[u8], &Kernels),
-    ) -> Vec<f32> {
+    fn run_steps(&mut self, images: &[f32], batch: usize, mut after: impl FnMut(&Step, &[u8], &Kernels)) -> Vec<f32> {
         let image = self.graph.input_shape().len();
         assert_eq!(images.len(), batch * image, "values for {batch} images of {}", self.graph.input_shape());
         let mut logits = Vec::with_capacity(batch * self.graph.classes());

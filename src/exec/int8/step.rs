@@ -3,8 +3,8 @@ use std::ops::Range;
 use crate::{
     graph::NodeId,
     kernels::{
-        Add, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten, interleave, mean,
-        shuffle,
+        Add, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten, interleave,
+        mean, shuffle,
     },
 };
 
@@ -40,7 +40,7 @@ pub(super) enum StepOp {
     /// Levels to logits.
     Dequantize { scale: f32 },
     /// Levels to levels.
-    Layer(Layer),
+    Layer(Box<Layer>),
 }
 
 #[derive(Debug)]

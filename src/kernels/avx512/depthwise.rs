@@ -96,13 +96,7 @@ pub(in crate::kernels) unsafe fn depthwise_row(
 /// The features of this module; 64 bytes must be readable at each tap from `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn vector(
-    layer: &Depthwise,
-    weights: &DepthwiseWeights,
-    phase: usize,
-    x: *const u8,
-    bounds: Bounds,
-) -> __m512i {
+unsafe fn vector(layer: &Depthwise, weights: &DepthwiseWeights, phase: usize, x: *const u8, bounds: Bounds) -> __m512i {
     let constants: &[Constants; 4] = weights.constants[4 * phase..][..4].try_into().expect("four vectors a phase");
     let quads = weights.quads[4 * phase * weights.groups..][..4 * weights.groups].as_ptr();
     // SAFETY: aligned by the layouts of `Constants` and `Quads`; taps are readable by this function's contract.

@@ -10,7 +10,9 @@ mod pointwise;
 
 pub(super) use depthwise::{DepthwiseWeights, depthwise_row};
 pub(super) use gemm::{GemmWeights, gemm};
-pub(super) use pointwise::{add, add_to_sums, add_values_to_sums, interleave, max, mul, quantize, table, table_in_place};
+pub(super) use pointwise::{
+    add, add_to_sums, add_values_to_sums, interleave, max, mul, quantize, table, table_in_place,
+};
 
 /// Whether this CPU has all that these kernels use.
 pub(super) fn is_available() -> bool {
