@@ -4,5 +4,7 @@
 
 pub mod fonts;
 pub mod graph_view;
+pub mod inspector;
 pub mod number;
+pub mod plot;
 pub mod theme;

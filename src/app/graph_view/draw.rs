@@ -33,9 +33,8 @@ impl Brush {
     /// Draws the edges that are seen, those of the selection last.
     pub fn edges(&self, layout: &Layout, standing: &[Standing]) {
         let seen = self.camera.seen(self.pane);
-        let near = |edge: &(usize, usize)| {
-            standing[edge.0] == Standing::Selected || standing[edge.1] == Standing::Selected
-        };
+        let near =
+            |edge: &(usize, usize)| standing[edge.0] == Standing::Selected || standing[edge.1] == Standing::Selected;
         let width = (1.25 * self.camera.zoom).clamp(0.75, 1.5);
         for pass in [false, true] {
             for (route, ends) in layout.edges.iter().zip(&layout.folded.edges) {

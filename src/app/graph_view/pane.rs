@@ -74,9 +74,7 @@ impl GraphPane {
             self.task = None;
         }
         let (opened, wake) = (&self.opened, ctx.clone());
-        let task = self
-            .task
-            .get_or_insert_with(|| Task::start(fold(graph, opened), move || wake.request_repaint()));
+        let task = self.task.get_or_insert_with(|| Task::start(fold(graph, opened), move || wake.request_repaint()));
         if let Some(ready) = task.poll() {
             self.layout = Some(ready.clone());
         }
@@ -120,7 +118,13 @@ impl GraphPane {
 
 /// Draws the pane over all the room there is. `label` names it for screen readers: "Graph before fusing". Returns the
 /// name of the node that was clicked or found.
-pub fn pane_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>, selection: &Selection) -> Option<String> {
+pub fn pane_ui(
+    ui: &mut Ui,
+    label: &str,
+    pane: &mut GraphPane,
+    graph: &Arc<Graph>,
+    selection: &Selection,
+) -> Option<String> {
     let mut chosen = toolbar_ui(ui, label, pane, graph);
     pane.update(graph, ui.ctx());
     let (rect, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
@@ -134,12 +138,7 @@ pub fn pane_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph
         return chosen;
     };
     let standing = standings(&layout, graph, selection);
-    let brush = Brush {
-        painter: ui.painter_at(rect),
-        palette: theme::palette(ui),
-        camera: pane.camera,
-        pane: rect,
-    };
+    let brush = Brush { painter: ui.painter_at(rect), palette: theme::palette(ui), camera: pane.camera, pane: rect };
     groups_ui(ui, pane, &brush, &layout);
     brush.edges(&layout, &standing);
     let seen = pane.camera.seen(rect);
@@ -207,6 +206,8 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
         return;
     }
     let mut folded = None;
+    // Modules that begin with the same card have their names side by side.
+    let mut taken: Vec<Rect> = Vec::new();
     for path in &pane.opened {
         let inside = |c: &Card| c.name.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.'));
         let mut cards = layout.folded.cards.iter().zip(&layout.cards).filter(|(c, _)| inside(c));
@@ -222,8 +223,16 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
         brush.painter.rect(around, theme::RADIUS, p.panel.gamma_multiply(0.5), line, egui::StrokeKind::Inside);
         let galley = brush.painter.layout_no_wrap(format!("{path}  \u{2212}"), Type::Small.font(), p.weak);
         let tag = Rect::from_min_size(around.left_top() - vec2(0.0, galley.size().y + 2.0), galley.size()).expand(2.0);
-        let tag = tag.translate(vec2(2.0 + 40.0 * depth, 0.0));
-        let response = ui.interact(tag.intersect(brush.pane), ui.scope_id().with(("fold", path, layout.cards.len())), Sense::click());
+        let mut tag = tag.translate(vec2(2.0, 0.0));
+        while let Some(other) = taken.iter().find(|t| t.intersects(tag)) {
+            tag = tag.translate(vec2(other.right() + theme::GRID - tag.left(), 0.0));
+        }
+        taken.push(tag);
+        let response = ui.interact(
+            tag.intersect(brush.pane),
+            ui.scope_id().with(("fold", path, layout.cards.len())),
+            Sense::click(),
+        );
         response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Fold {path}")));
         let color = if response.hovered() || response.has_focus() { p.accent_ink } else { p.weak };
         brush.painter.galley_with_override_text_color(tag.min + vec2(2.0, 2.0), galley, color);
@@ -259,7 +268,10 @@ fn steer(ui: &Ui, pane: &mut GraphPane, rect: Rect, response: &egui::Response) {
 fn toolbar_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>) -> Option<String> {
     let mut chosen = None;
     ui.horizontal(|ui| {
-        let field = egui::TextEdit::singleline(&mut pane.search).hint_text("Find a layer").desired_width(140.0);
+        let field = egui::TextEdit::singleline(&mut pane.search)
+            .hint_text("Find a layer")
+            .desired_width(140.0)
+            .align(egui::Align2::LEFT_CENTER);
         let field = ui.add(field).on_hover_text(format!("Find a layer: {label}"));
         if field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter)) {
             chosen = found(graph, &pane.search);
