@@ -4,6 +4,7 @@ mod graph;
 mod plots;
 mod raster;
 mod snapshot;
+mod window;
 
 use eframe::egui::{self, Theme, Ui};
 use egui_kittest::Harness;
