@@ -109,7 +109,7 @@ impl Tone {
     pub fn glyph(self) -> &'static str {
         match self {
             Self::Float => "32",
-            Self::Observed => "\u{25c9}",
+            Self::Observed => "\u{25ce}",
             Self::FakeQuantized => "~8",
             Self::Int8 => "8",
             Self::Trouble => "!",
