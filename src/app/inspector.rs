@@ -47,7 +47,8 @@ fn graph_ui(ui: &mut Ui, graph: &Graph) {
     fact_ui(ui, "Input", &dims(graph.input_shape().to_string()));
     fact_ui(ui, "Classes", &number::count(graph.classes()));
     fact_ui(ui, "Nodes", &number::count(graph.nodes.len()));
-    fact_ui(ui, "Trained values", &number::prefixed(graph.param_count() as u64));
+    let int8: usize = graph.nodes.iter().filter_map(|n| n.op.weight()?.int8()).map(|q| q.data.len()).sum();
+    fact_ui(ui, "Parameters", &number::prefixed((graph.param_count() + int8) as u64));
     fact_ui(ui, "MACs an image", &number::prefixed(graph.macs()));
     ui.add_space(theme::GAP);
     ui.label(RichText::new("Click a layer of the graph to see inside.").color(theme::palette(ui).weak));

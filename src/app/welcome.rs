@@ -49,7 +49,7 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         ("Open my model", "A torchvision classifier of yours and a folder of your images.", "Choose"),
     ];
     let mut clicked = None;
-    egui::Grid::new("cards").spacing(vec2(GAP, GAP)).show(ui, |ui| {
+    egui::Grid::new("cards").min_row_height(0.0).spacing(vec2(GAP, GAP)).show(ui, |ui| {
         for (i, (title, text, button)) in texts.into_iter().enumerate() {
             ui.horizontal(|ui| {
                 if i.is_multiple_of(columns) {
@@ -86,12 +86,10 @@ fn card_ui(ui: &mut Ui, width: f32, title: &str, text: &str, button: &str, prima
             ui.vertical(|ui| {
                 let p = theme::palette(ui);
                 ui.label(RichText::new(title).font(Type::Title.strong()).color(p.strong));
-                let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 56.0), egui::Sense::hover());
-                ui.put(rect, |ui: &mut Ui| {
-                    ui.with_layout(egui::Layout::top_down(egui::Align::LEFT), |ui| {
-                        ui.add(egui::Label::new(RichText::new(text).color(p.weak)).wrap())
-                    })
-                    .inner
+                let room = vec2(ui.available_width(), 52.0);
+                ui.allocate_ui_with_layout(room, egui::Layout::top_down(egui::Align::LEFT), |ui| {
+                    ui.set_min_size(room);
+                    ui.add(egui::Label::new(RichText::new(text).color(p.weak)).wrap());
                 });
                 let pressed = if primary {
                     primary_ui(ui, idle, button)

@@ -203,7 +203,8 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             ui.label(RichText::new(title).font(Type::Display.strong()).color(p.strong));
             ui.label(RichText::new(screens::question(step)).color(p.weak));
         });
-        ui.with_layout(Layout::right_to_left(Align::TOP), |ui| match state.state {
+        let row = vec2(ui.available_width(), theme::ROW);
+        ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| match state.state {
             StepState::Locked => go_ui(ui, bench, view),
             StepState::Running => {
                 if primary_ui(ui, true, "Cancel").clicked() {

@@ -22,7 +22,7 @@ fn state(model: ModelId) -> State {
 
 fn draw(ui: &mut eframe::egui::Ui, state: &mut State) {
     theme::ground_frame(ui).show(ui, |ui| {
-        if let Some(name) = pane_ui(ui, "Graph", &mut state.pane, &state.graph, &state.selection) {
+        if let Some(name) = pane_ui(ui, "Float", &mut state.pane, &state.graph, &state.selection) {
             state.selection.select(&name, [&*state.graph]);
         }
     });

@@ -108,4 +108,11 @@ fn pictures(harness: &mut Harness<'_, Window>, textures: &Textures, folder: &std
         harness.get_by_label("Picture").click();
         harness.run_steps(2);
     }
+    harness.ctx.set_theme(Theme::Light);
+    for (size, key) in [([1280.0, 800.0], Key::Num3), ([640.0, 360.0], Key::Num5), ([960.0, 640.0], Key::Num6)] {
+        harness.set_size(size.into());
+        harness.key_press(key);
+        harness.run_steps(4);
+        textures.picture(harness).save(folder.join(format!("light_{}.png", size[0]))).expect("a picture");
+    }
 }

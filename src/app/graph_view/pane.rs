@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use eframe::egui::{self, Align2, CursorIcon, Key, Pos2, Rect, Role, Sense, Ui, WidgetInfo, vec2};
+use eframe::egui::{self, Align2, CursorIcon, Key, Pos2, Rect, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
 use super::draw::{Brush, Standing};
 use super::{Camera, Card, Layout, Selection, Task, fold, modules, opened_at_first};
@@ -17,6 +17,8 @@ pub struct GraphPane {
     layout: Option<Arc<Layout>>,
     camera: Camera,
     aim: Aim,
+    /// Whether the user has moved the picture: then it stays where it is when the next step changes the graph.
+    moved: bool,
     search: String,
 }
 
@@ -46,6 +48,7 @@ impl GraphPane {
             any |= self.opened.insert(path);
         }
         self.aim = Aim::Show(name.to_owned());
+        self.moved = true;
         if any {
             self.task = None;
         }
@@ -69,6 +72,9 @@ impl GraphPane {
                 self.opened = opened_at_first(graph);
                 self.aim = Aim::FirstLook;
                 self.layout = None;
+                self.moved = false;
+            } else if !self.moved {
+                self.aim = Aim::FirstLook;
             }
             self.graph = Some(graph.clone());
             self.task = None;
@@ -112,20 +118,22 @@ impl GraphPane {
             self.opened = opened;
             self.task = None;
         }
+        self.moved |= !matches!(aim, Aim::FirstLook);
         self.aim = aim;
     }
 }
 
-/// Draws the pane over all the room there is. `label` names it for screen readers: "Graph before fusing". Returns the
+/// Draws the pane over all the room there is. Screen readers call it "Graph" and `title`. Returns the
 /// name of the node that was clicked or found.
 pub fn pane_ui(
     ui: &mut Ui,
-    label: &str,
+    title: &str,
     pane: &mut GraphPane,
     graph: &Arc<Graph>,
     selection: &Selection,
 ) -> Option<String> {
-    let mut chosen = toolbar_ui(ui, label, pane, graph);
+    let label = &format!("Graph {}", title.to_lowercase());
+    let mut chosen = toolbar_ui(ui, title, label, pane, graph);
     pane.update(graph, ui.ctx());
     let (rect, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
     response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, label));
@@ -158,6 +166,7 @@ pub fn pane_ui(
         }
     }
     brush.minimap(&layout, &standing);
+    brush.legend(graph);
     chosen
 }
 
@@ -251,9 +260,11 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
 fn steer(ui: &Ui, pane: &mut GraphPane, rect: Rect, response: &egui::Response) {
     if response.dragged() {
         pane.camera.pan(response.drag_delta());
+        pane.moved = true;
     }
     if response.contains_pointer() {
         let (scroll, zoom, pointer) = ui.input(|i| (i.smooth_scroll_delta(), i.zoom_delta(), i.pointer.hover_pos()));
+        pane.moved |= zoom != 1.0 || scroll != egui::Vec2::ZERO;
         if zoom != 1.0 {
             pane.camera.zoom_at(rect, pointer.unwrap_or(rect.center()), zoom);
         } else if scroll != egui::Vec2::ZERO {
@@ -265,12 +276,13 @@ fn steer(ui: &Ui, pane: &mut GraphPane, rect: Rect, response: &egui::Response) {
     }
 }
 
-fn toolbar_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>) -> Option<String> {
+fn toolbar_ui(ui: &mut Ui, title: &str, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>) -> Option<String> {
     let mut chosen = None;
     ui.horizontal(|ui| {
+        ui.label(RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
         let field = egui::TextEdit::singleline(&mut pane.search)
             .hint_text("Find a layer")
-            .desired_width(140.0)
+            .desired_width((ui.available_width() - 180.0).clamp(72.0, 160.0))
             .align(egui::Align2::LEFT_CENTER);
         let field = ui.add(field).on_hover_text(format!("Find a layer: {label}"));
         if field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter)) {

@@ -1,4 +1,4 @@
-use eframe::egui::{Align2, Color32, RichText, Ui};
+use eframe::egui::{Align2, Color32, RichText, Ui, vec2};
 use egui_plot::{Line, LineStyle, PlotPoint, Text};
 
 use super::{Table, chart_ui, plot, runs};
@@ -32,21 +32,25 @@ pub fn curves_ui(ui: &mut Ui, title: &str, x_axis: &str, y_axis: &str, curves: &
         let strong = theme::palette(ui).strong;
         let ends = curves.iter().filter_map(|c| c.points.last()).map(|p| p[1]);
         let lowest = ends.fold(f64::INFINITY, f64::min);
-        plot(ui, title, x_axis, y_axis).x_axis_label(x_axis).y_axis_label(y_axis).show(ui, |plot| {
-            for curve in curves {
-                let points = thinned(&curve.points);
-                let Some(end) = points.last().copied() else { continue };
-                let style = if curve.dashed { LineStyle::dashed_loose() } else { LineStyle::Solid };
-                let color = curve.color;
-                plot.line(Line::new(curve.name.clone(), points).color(color).width(2.0).style(style));
-                let label = RichText::new(format!(" {}", curve.name)).font(Type::Small.strong()).color(strong);
-                let at = PlotPoint::new(end[0], end[1]);
-                // The lowest line has its name below it, so that two that end close by are both read.
-                let below = curves.len() > 1 && end[1] <= lowest;
-                let anchor = if below { Align2::RIGHT_TOP } else { Align2::RIGHT_BOTTOM };
-                plot.text(Text::new("", at, label).color(color).anchor(anchor).allow_hover(false));
-            }
-        });
+        plot(ui, title, x_axis, y_axis, true)
+            .set_margin_fraction(vec2(0.02, 0.16))
+            .x_axis_label(x_axis)
+            .y_axis_label(y_axis)
+            .show(ui, |plot| {
+                for curve in curves {
+                    let points = thinned(&curve.points);
+                    let Some(end) = points.last().copied() else { continue };
+                    let style = if curve.dashed { LineStyle::dashed_loose() } else { LineStyle::Solid };
+                    let color = curve.color;
+                    plot.line(Line::new(curve.name.clone(), points).color(color).width(2.0).style(style));
+                    let label = RichText::new(format!(" {}", curve.name)).font(Type::Small.strong()).color(strong);
+                    let at = PlotPoint::new(end[0], end[1]);
+                    // The lowest line has its name below it, so that two that end close by are both read.
+                    let below = curves.len() > 1 && end[1] <= lowest;
+                    let anchor = if below { Align2::RIGHT_TOP } else { Align2::RIGHT_BOTTOM };
+                    plot.text(Text::new("", at, label).color(color).anchor(anchor).allow_hover(false));
+                }
+            });
     });
 }
 

@@ -66,7 +66,7 @@ pub fn histogram_ui(ui: &mut Ui, title: &str, unit: &str, histogram: &Histogram)
         let dark = theme::palette(ui).dark;
         let width = histogram.width();
         let fill = histogram.tone.fill();
-        plot(ui, title, unit, "values").x_axis_label(unit).include_y(0.0).show(ui, |plot| {
+        plot(ui, title, unit, "values", false).x_axis_label(unit).include_y(0.0).show(ui, |plot| {
             let bars = histogram.counts.iter().enumerate().map(|(i, n)| {
                 // A hair of ground between bars where they are wide enough to tell apart.
                 Bar::new(histogram.middle(i), f64::from(*n)).width(width * 0.92).fill(fill).stroke(Stroke::NONE)

@@ -54,7 +54,9 @@ pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl FnOnce() ->
 }
 
 /// A plot as they all are: drag to zoom, double-click to reset, values on hover, numbers of three digits on the axes.
-fn plot<'a>(ui: &Ui, name: &str, x_axis: &'a str, y_axis: &'a str) -> Plot<'a> {
+///
+/// Where the abscissa counts something (`whole`), it has marks at whole numbers alone.
+fn plot<'a>(ui: &Ui, name: &str, x_axis: &'a str, y_axis: &'a str, whole: bool) -> Plot<'a> {
     Plot::new(name)
         .height(theme::CHART)
         .width(ui.available_width())
@@ -66,18 +68,18 @@ fn plot<'a>(ui: &Ui, name: &str, x_axis: &'a str, y_axis: &'a str) -> Plot<'a> {
         .grid_color(theme::palette(ui).hairline)
         .set_margin_fraction(vec2(0.02, 0.08))
         .y_axis_min_width(44.0)
-        .x_grid_spacer(marks)
-        .y_grid_spacer(marks)
+        .x_grid_spacer(move |input| marks(input, if whole { 1.0 } else { 0.0 }))
+        .y_grid_spacer(|input| marks(input, 0.0))
         .x_axis_formatter(|mark, _| number::axis(mark.value))
         .y_axis_formatter(|mark, _| number::axis(mark.value))
         .label_formatter(move |hover| Some(said(hover, x_axis, y_axis)))
 }
 
 /// About five marks an axis, at multiples of 1, 2 or 5 times a power of ten.
-fn marks(input: GridInput) -> Vec<GridMark> {
+fn marks(input: GridInput, least: f64) -> Vec<GridMark> {
     let (low, high) = input.bounds;
-    let rough = (high - low) / 4.0;
-    if !(rough.is_finite() && rough > 0.0) {
+    let rough = ((high - low) / 5.0).max(least);
+    if !((high - low).is_finite() && high > low) {
         return Vec::new();
     }
     let power = 10f64.powf(rough.log10().floor());
@@ -108,11 +110,13 @@ mod tests {
     #[test]
     fn an_axis_has_a_few_round_marks() {
         for (low, high) in [(0.0, 1.0), (-3.0, 4.0), (0.0, 400.0), (1e-6, 3e-6), (-0.11, 0.13)] {
-            let marks = marks(GridInput { bounds: (low, high), base_step_size: 1.0 });
+            let marks = marks(GridInput { bounds: (low, high), base_step_size: 1.0 }, 0.0);
             assert!((2..=7).contains(&marks.len()), "{low}..{high}: {marks:?}");
             assert!(marks.iter().all(|m| (low..=high).contains(&m.value)));
         }
-        assert!(marks(GridInput { bounds: (1.0, 1.0), base_step_size: 1.0 }).is_empty());
+        assert!(marks(GridInput { bounds: (1.0, 1.0), base_step_size: 1.0 }, 0.0).is_empty());
+        let whole = marks(GridInput { bounds: (0.9, 2.1), base_step_size: 1.0 }, 1.0);
+        assert_eq!(whole.iter().map(|m| m.value).collect::<Vec<_>>(), [1.0, 2.0]);
     }
 
     #[test]

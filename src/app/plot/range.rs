@@ -22,7 +22,7 @@ pub fn range_ui(ui: &mut Ui, title: &str, batches: &[(f32, f32)], range: (f32, f
     chart_ui(ui, title, &summary, table, |ui| {
         let ink = Tone::Observed.ink(theme::palette(ui).dark);
         let band = band(batches);
-        plot(ui, title, "batch", "value").x_axis_label("batch").include_y(0.0).show(ui, |plot| {
+        plot(ui, title, "batch", "value", true).x_axis_label("batch").include_y(0.0).show(ui, |plot| {
             let column = |pick: fn(&[f64; 3]) -> f64| band.iter().map(pick).collect::<Vec<f64>>();
             let (x, low, high) = (column(|b| b[0]), column(|b| b[1]), column(|b| b[2]));
             if x.len() > 1 {

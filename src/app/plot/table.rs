@@ -33,7 +33,8 @@ pub fn table_ui(ui: &mut Ui, name: &str, table: &Table) {
         let cell = |ui: &mut Ui, i: usize, text: RichText| {
             let layout =
                 if i == 0 { Layout::left_to_right(Align::Center) } else { Layout::right_to_left(Align::Center) };
-            ui.with_layout(layout, |ui| ui.add(Label::new(text).truncate()));
+            let label = Label::new(text);
+            ui.with_layout(layout, |ui| ui.add(if i == 0 { label.truncate() } else { label.extend() }));
         };
         builder
             .header(LINE, |mut row| {

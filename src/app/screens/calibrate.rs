@@ -1,6 +1,4 @@
-use std::sync::Arc;
-
-use eframe::egui::{Rect, RichText, ScrollArea, Sense, Ui, vec2};
+use eframe::egui::{Align, Layout, Rect, RichText, ScrollArea, Sense, Ui, vec2};
 use egui_extras::{Column, TableBuilder};
 
 use super::prose;
@@ -116,17 +114,17 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         Order::Graph => {}
         Order::Widest => rows.sort_by(|a, b| (b.max - b.min).total_cmp(&(a.max - a.min))),
     }
-    let observers = Arc::clone(&view.observers);
     let weak = theme::palette(ui).weak;
     let mut order = bench.calibrate.order;
     ui.push_id("observers", |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         TableBuilder::new(ui)
+            .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink(false)
             .column(Column::remainder().clip(true))
-            .column(Column::exact(88.0))
-            .column(Column::exact(64.0))
-            .column(Column::exact(64.0))
+            .column(Column::exact(72.0))
+            .column(Column::exact(56.0))
+            .column(Column::exact(56.0))
             .header(LINE, |mut header| {
                 for (head, by) in
                     [("node", Some(Order::Graph)), ("range", Some(Order::Widest)), ("min", None), ("max", None)]
@@ -159,14 +157,14 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                     let row = rows[line.index()];
                     line.col(|ui| {
                         let chosen = bench.selection.contains(&row.name);
-                        let name = RichText::new(&row.name).font(Type::Body.mono());
+                        let name = RichText::new(&row.name);
                         if ui.selectable_label(chosen, name).clicked() {
                             select(bench, view, &row.name);
                         }
                     });
                     line.col(|ui| {
-                        let (rect, _) = ui.allocate_exact_size(vec2(80.0, LINE), Sense::hover());
-                        spark_ui(ui, Rect::from_center_size(rect.center(), vec2(80.0, LINE - 8.0)), &row.batches);
+                        let (rect, _) = ui.allocate_exact_size(vec2(68.0, LINE), Sense::hover());
+                        spark_ui(ui, Rect::from_center_size(rect.center(), vec2(68.0, LINE - 8.0)), &row.batches);
                     });
                     for value in [row.min, row.max] {
                         line.col(|ui| {
@@ -176,7 +174,6 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 });
             });
     });
-    drop(observers);
     bench.calibrate.order = order;
 }
 

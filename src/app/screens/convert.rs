@@ -85,7 +85,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured) {
             ui.label(RichText::new(name).color(p.weak));
             ui.label(RichText::new(a).font(Type::Display.strong()).color(p.strong));
             ui.label(RichText::new(b).font(Type::Display.strong()).color(p.strong));
-            let ink = if good { Tone::Int8.ink(p.dark) } else { Tone::Trouble.ink(p.dark) };
+            let ink = if good { p.strong } else { Tone::Trouble.ink(p.dark) };
             ui.label(RichText::new(d).font(Type::Title.strong()).color(ink));
             ui.end_row();
         }

@@ -1,4 +1,4 @@
-use eframe::egui::{Label, RichText, Sense, Ui};
+use eframe::egui::{Align, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column, TableBuilder};
 
 use super::{graphs, prose};
@@ -31,7 +31,7 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     };
     proof_ui(ui, report.sites.len(), proof.images, proof.max_abs);
     let room = ui.available_height();
-    let table_room = (room * 0.4).clamp(96.0, 260.0);
+    let table_room = (room * 0.36).clamp(96.0, 240.0);
     let (left, right) = (before.graph.clone(), graph.clone());
     ui.allocate_ui(eframe::egui::vec2(ui.available_width(), room - table_room - theme::GAP), |ui| {
         graphs::pair_ui(ui, bench, &left, &right);
@@ -91,6 +91,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> 
         ui.spacing_mut().item_spacing.y = 0.0;
         TableBuilder::new(ui)
             .sense(Sense::hover())
+            .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink(false)
             .column(Column::exact(28.0))
             .column(Column::initial(180.0).clip(true))
