@@ -53,11 +53,21 @@ pub fn run() -> Result<(), AppError> {
     }));
     let reason = match result {
         Ok(Ok(())) => return Ok(()),
-        Ok(Err(e)) => e.to_string(),
+        Ok(Err(e)) => reason(&e),
         Err(panic) => said(&*panic),
     };
     let reason = one_line(&reason);
     Err(if opened.load(Ordering::Relaxed) { AppError::Failed(reason) } else { AppError::CannotOpen(reason) })
+}
+
+/// What eframe ran into, without its lists of settings.
+fn reason(error: &eframe::Error) -> String {
+    match error {
+        eframe::Error::NoGlutinConfigs(..) => {
+            "no OpenGL was found: install the system's libGL and libEGL, on Debian libgl1 and libegl1".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 fn options() -> eframe::NativeOptions {
@@ -96,9 +106,15 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("without a reason").to_owned()
 }
 
-/// The first line, without a full stop: it stands inside a sentence.
+/// The first line, without a full stop and without the source file that some libraries name: it stands inside a
+/// sentence.
 fn one_line(reason: &str) -> String {
-    reason.lines().next().unwrap_or_default().trim().trim_end_matches('.').to_owned()
+    let line = reason.lines().next().unwrap_or_default();
+    let said = match line.rsplit_once(".rs:") {
+        Some((_, rest)) => rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':'),
+        None => line,
+    };
+    said.trim().trim_end_matches('.').to_owned()
 }
 
 /// The window's contents: the worker, what it told, and what the user looks at.
@@ -170,6 +186,12 @@ mod tests {
         assert!(!has_display(|_| None));
         assert!(!has_display(|_| Some("".into())));
         assert!(has_display(|name| (name == "WAYLAND_DISPLAY").then(|| "wayland-0".into())));
+    }
+
+    #[test]
+    fn a_reason_loses_the_source_file_of_a_library() {
+        let reason = "os error at /somewhere/winit/src/mod.rs:788: Failed to open connection to X server";
+        assert_eq!(one_line(reason), "Failed to open connection to X server");
     }
 
     #[test]

@@ -49,21 +49,19 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         ("Open my model", "A torchvision classifier of yours and a folder of your images.", "Choose"),
     ];
     let mut clicked = None;
-    egui::Grid::new("cards").min_row_height(0.0).spacing(vec2(GAP, GAP)).show(ui, |ui| {
-        for (i, (title, text, button)) in texts.into_iter().enumerate() {
-            ui.horizontal(|ui| {
-                if i.is_multiple_of(columns) {
-                    ui.add_space(left);
-                }
+    let mut cards = texts.into_iter().enumerate().peekable();
+    while cards.peek().is_some() {
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = GAP;
+            ui.add_space((left - GAP).max(0.0));
+            for (i, (title, text, button)) in cards.by_ref().take(columns) {
                 if card_ui(ui, WIDTH, title, text, button, i == 0, idle) {
                     clicked = Some(i);
                 }
-            });
-            if (i + 1).is_multiple_of(columns) {
-                ui.end_row();
             }
-        }
-    });
+        });
+        ui.add_space(theme::GAP);
+    }
     match clicked {
         Some(0) => {
             bench.ask(Command::Open(Box::new(bench.choices.recipe())));

@@ -44,8 +44,8 @@ pub struct Workbench {
     pub(super) opening: bool,
     browsing: Option<Browsing>,
     requests: Vec<Request>,
-    /// While all steps run, the screen goes along.
-    followed: Option<Step>,
+    /// Since all steps were asked for the screen goes along, until the user looks elsewhere or cancels.
+    following: bool,
 }
 
 impl Workbench {
@@ -64,16 +64,18 @@ impl Workbench {
             opening: false,
             browsing: None,
             requests: Vec::new(),
-            followed: None,
+            following: false,
         }
     }
 
     /// Asks the session for something.
     pub fn ask(&mut self, command: Command) {
+        self.following = matches!(command, Command::RunAll(_));
         self.requests.push(Request::Command(command));
     }
 
     pub(super) fn request(&mut self, request: Request) {
+        self.following &= !matches!(request, Request::Cancel);
         self.requests.push(request);
     }
 
@@ -92,17 +94,19 @@ impl Workbench {
 
     /// Looks at a step.
     pub fn go(&mut self, step: Step) {
+        self.following = false;
         self.step = step;
     }
 
     /// While all steps run, shows the one that is at work; its end shows the result.
     fn follow(&mut self, view: &View) {
-        let done = view.stage().and_then(|s| s.done());
-        if view.running == Some(CommandKind::RunAll) && done != self.followed {
-            let next = done.map_or(0, |d| (d.index() + 1).min(Step::ALL.len() - 1));
-            self.step = Step::ALL[next];
+        if !self.following {
+            return;
         }
-        self.followed = done;
+        let done = view.stage().and_then(|s| s.done());
+        let next = done.map_or(0, |d| (d.index() + 1).min(Step::ALL.len() - 1));
+        self.step = Step::ALL[next];
+        self.following = done != Some(Step::Convert) && view.failure.is_none();
     }
 }
 

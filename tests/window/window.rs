@@ -56,6 +56,17 @@ fn the_first_start_offers_three_ways() {
 }
 
 #[test]
+fn one_click_leads_to_the_result() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, _) = open([1280.0, 800.0], Theme::Light, folder.path());
+    harness.run();
+    harness.get_by_label("Quantize the sample now: Quantize").click();
+    until(&mut harness, "all six steps", |w| matches!(w.view().stage().map(AsRef::as_ref), Some(Stage::Saved { .. })));
+    assert_eq!(harness.state().bench().step, Step::Convert);
+    harness.get_by_label_contains("Time of one image: float32");
+}
+
+#[test]
 fn six_steps_by_their_buttons() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut harness, textures) = open([1280.0, 800.0], Theme::Dark, folder.path());

@@ -19,6 +19,7 @@ pub struct GraphPane {
     aim: Aim,
     /// Whether the user has moved the picture: then it stays where it is when the next step changes the graph.
     moved: bool,
+    room: egui::Vec2,
     search: String,
 }
 
@@ -137,6 +138,13 @@ pub fn pane_ui(
     pane.update(graph, ui.ctx());
     let (rect, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
     response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, label));
+    if pane.room != rect.size() {
+        pane.room = rect.size();
+        // Another room, another best look, unless the user chose his own.
+        if !pane.moved {
+            pane.aim = Aim::FirstLook;
+        }
+    }
     pane.aim(rect);
     steer(ui, pane, rect, &response);
     let Some(layout) = pane.layout.clone() else {

@@ -23,15 +23,16 @@ pub(super) fn stubs_ui(ui: &mut Ui, _bench: &mut Workbench, view: &View) {
     let layers = graph.nodes.len() - 1;
     let image = graph.input_shape().to_string().replace('x', "\u{d7}");
     let inside = if done { Tone::Int8 } else { Tone::Float };
-    let mut parts = vec![part("image", format!("{image} float32"), Tone::Float, false)];
+    let mut parts = vec![part("image", image, Tone::Float, false)];
     if done {
-        parts.push(part("QuantStub", "float32 to uint8".to_owned(), Tone::Int8, true));
+        parts.push(part("QuantStub", "float to uint8".to_owned(), Tone::Int8, true));
     }
-    parts.push(part(&graph.name, format!("{layers} nodes"), inside, false));
+    let name = view.recipe.as_ref().map_or(graph.name.as_str(), |r| r.model.title());
+    parts.push(part(name, format!("{layers} nodes"), inside, false));
     if done {
-        parts.push(part("DeQuantStub", "uint8 to float32".to_owned(), Tone::Int8, true));
+        parts.push(part("DeQuantStub", "uint8 to float".to_owned(), Tone::Int8, true));
     }
-    parts.push(part("logits", format!("{} classes, float32", number::count(graph.classes())), Tone::Float, false));
+    parts.push(part("logits", format!("{} classes", number::count(graph.classes())), Tone::Float, false));
     strip_ui(ui, &parts);
     ui.add_space(theme::GAP);
     match view.stage_of(Step::Stubs).map(AsRef::as_ref) {
@@ -104,6 +105,6 @@ fn part_ui(ui: &Ui, rect: Rect, part: &Part) {
     painter.text(pos2(left, rect.top() + 20.0), Align2::LEFT_CENTER, &part.title, Type::Body.strong(), strong);
     painter.text(pos2(left, rect.top() + 38.0), Align2::LEFT_CENTER, &part.caption, Type::Small.font(), weak);
     let ink = if part.stub { part.tone.on_fill() } else { part.tone.ink(p.dark) };
-    let at = rect.right_top() + vec2(-10.0, 20.0);
+    let at = rect.right_top() + vec2(-10.0, 38.0);
     painter.text(at, Align2::RIGHT_CENTER, part.tone.glyph(), Type::Small.strong(), ink);
 }
