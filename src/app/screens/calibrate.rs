@@ -16,7 +16,15 @@ const LINE: f32 = 28.0;
 pub(crate) struct CalibrateScreen {
     order: Order,
     /// Of one observer, computed when calibration has ended: milliseconds, so kept.
-    clip: Option<(String, usize, Option<(f32, f32)>)>,
+    clip: Option<Clip>,
+}
+
+/// The clip of one observer after so many images.
+#[derive(Clone, Debug)]
+struct Clip {
+    name: String,
+    images: usize,
+    range: Option<(f32, f32)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -99,11 +107,11 @@ fn clip(bench: &mut Workbench, view: &View, observer: &ObserverView) -> Option<(
         return None;
     };
     match &bench.calibrate.clip {
-        Some((name, seen, clip)) if *name == observer.name && seen == images => *clip,
+        Some(kept) if kept.name == observer.name && kept.images == *images => kept.range,
         Some(_) | None => {
-            let clip = observers.clip(observer.node).map(|r| (r.min, r.max));
-            bench.calibrate.clip = Some((observer.name.clone(), *images, clip));
-            clip
+            let range = observers.clip(observer.node).map(|r| (r.min, r.max));
+            bench.calibrate.clip = Some(Clip { name: observer.name.clone(), images: *images, range });
+            range
         }
     }
 }

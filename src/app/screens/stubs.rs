@@ -1,3 +1,4 @@
+use eframe::egui::text::{LayoutJob, TextWrapping};
 use eframe::egui::{Align2, Rect, Sense, Shape, Stroke, StrokeKind, Ui, pos2, vec2};
 
 use super::prose;
@@ -62,7 +63,7 @@ pub(super) fn stubs_ui(ui: &mut Ui, _bench: &mut Workbench, view: &View) {
 /// Boxes from left to right, joined by arrows; from top to bottom where there is no room.
 fn strip_ui(ui: &mut Ui, parts: &[Part]) {
     const HIGH: f32 = 56.0;
-    const ARROW: f32 = 28.0;
+    const ARROW: f32 = 20.0;
     let room = ui.available_width().min(960.0);
     let n = parts.len() as f32;
     let wide = room >= n * 116.0 + (n - 1.0) * ARROW;
@@ -79,7 +80,7 @@ fn strip_ui(ui: &mut Ui, parts: &[Part]) {
         part_ui(ui, rect, part);
         if i + 1 < parts.len() {
             let (from, to) = if wide {
-                (rect.right_center() + vec2(4.0, 0.0), rect.right_center() + vec2(ARROW - 4.0, 0.0))
+                (rect.right_center() + vec2(2.0, 0.0), rect.right_center() + vec2(ARROW - 2.0, 0.0))
             } else {
                 (rect.center_bottom() + vec2(0.0, 4.0), rect.center_bottom() + vec2(0.0, ARROW - 4.0))
             };
@@ -101,8 +102,11 @@ fn part_ui(ui: &Ui, rect: Rect, part: &Part) {
         let bar = Rect::from_min_max(rect.min, pos2(rect.left() + 5.0, rect.bottom()));
         painter.add(Shape::rect_filled(bar, theme::RADIUS, part.tone.fill()));
     }
-    let left = rect.left() + 14.0;
-    painter.text(pos2(left, rect.top() + 20.0), Align2::LEFT_CENTER, &part.title, Type::Body.strong(), strong);
+    let left = rect.left() + 12.0;
+    let mut title = LayoutJob::simple_singleline(part.title.clone(), Type::Body.strong(), strong);
+    title.wrap = TextWrapping::truncate_at_width(rect.right() - left - 4.0);
+    let title = painter.layout_job(title);
+    painter.galley(pos2(left, rect.top() + 20.0 - title.size().y / 2.0), title, strong);
     painter.text(pos2(left, rect.top() + 38.0), Align2::LEFT_CENTER, &part.caption, Type::Small.font(), weak);
     let ink = if part.stub { part.tone.on_fill() } else { part.tone.ink(p.dark) };
     let at = rect.right_top() + vec2(-10.0, 38.0);
