@@ -2,11 +2,17 @@
 
 use std::process::ExitCode;
 
-use octet::cli;
+use octet::{app, cli};
 
 fn main() -> ExitCode {
     match cli::parse().command {
         Some(command) => cli::run(&command),
-        None => ExitCode::FAILURE,
+        None => match app::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("octet: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }

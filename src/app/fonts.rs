@@ -37,7 +37,7 @@ pub fn embedded() -> FontDefinitions {
     let families = [
         (FontFamily::Proportional, ["inter", "jetbrains-mono"]),
         (FontFamily::Monospace, ["jetbrains-mono", "inter"]),
-        (semibold(), ["inter-semibold", "inter"]),
+        (semibold(), ["inter-semibold", "jetbrains-mono"]),
     ];
     for (family, names) in families {
         fonts.families.insert(family, names.map(str::to_owned).to_vec());

@@ -2,7 +2,21 @@
 //!
 //! The only room that knows egui. Colours, sizes and spacing are in [`theme`] and nowhere else.
 
+mod browse;
+pub mod choices;
+mod controls;
 pub mod fonts;
 pub mod graph_view;
+pub mod inspector;
+mod launch;
 pub mod number;
+pub mod plot;
+mod rail;
+pub mod screens;
+mod status;
 pub mod theme;
+mod top_bar;
+mod welcome;
+pub mod workbench;
+
+pub use launch::{AppError, Window, run};

@@ -25,6 +25,18 @@ pub fn number(x: f64) -> String {
     signless(text)
 }
 
+/// A mark on an axis: as short as it is exact to three digits.
+pub fn axis(x: f64) -> String {
+    let text = number(x);
+    match text.split_once('.') {
+        Some((whole, rest)) if rest.bytes().all(|b| b.is_ascii_digit()) => {
+            let rest = rest.trim_end_matches('0');
+            if rest.is_empty() { whole.to_owned() } else { format!("{whole}.{rest}") }
+        }
+        Some(_) | None => text,
+    }
+}
+
 /// A count in full: `12 345`.
 pub fn count(n: usize) -> String {
     grouped(&n.to_string())
@@ -153,6 +165,13 @@ mod tests {
         ];
         for (x, expected) in cases {
             assert_eq!(number(x), expected, "{x}");
+        }
+    }
+
+    #[test]
+    fn marks_on_an_axis_are_short() {
+        for (x, expected) in [(0.5, "0.5"), (2.0, "2"), (100.0, "100"), (-0.25, "\u{2212}0.25"), (f64::NAN, NONE)] {
+            assert_eq!(axis(x), expected);
         }
     }
 

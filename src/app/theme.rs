@@ -109,7 +109,7 @@ impl Tone {
     pub fn glyph(self) -> &'static str {
         match self {
             Self::Float => "32",
-            Self::Observed => "\u{25c9}",
+            Self::Observed => "\u{25ce}",
             Self::FakeQuantized => "~8",
             Self::Int8 => "8",
             Self::Trouble => "!",
@@ -374,7 +374,8 @@ mod tests {
     fn text_is_read_on_every_surface_of_both_themes() {
         for p in [&DARK, &LIGHT] {
             for surface in [p.ground, p.panel, p.raised, p.hover, p.accent_wash] {
-                for (name, ink) in [("text", p.text), ("weak", p.weak), ("strong", p.strong), ("accent", p.accent_ink)] {
+                for (name, ink) in [("text", p.text), ("weak", p.weak), ("strong", p.strong), ("accent", p.accent_ink)]
+                {
                     let found = contrast(ink, surface);
                     assert!(found >= 4.5, "{name} on {surface:?} (dark: {}): {found:.2}", p.dark);
                 }

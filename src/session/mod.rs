@@ -35,6 +35,7 @@ pub use recipe::{Calibration, Recipe, WeightsChoice};
 pub use sizes::{FileSizes, file_sizes};
 pub use stage::{FusionProof, Stage, Step, Weighted, WeightsOrigin};
 pub use state::Session;
+pub use weigh::ships_weights;
 pub use view::{StepState, StepView, View};
 pub use worker::Worker;
 

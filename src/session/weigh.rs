@@ -30,13 +30,17 @@ fn shipped(model: ModelId) -> Option<&'static [u8]> {
     }
 }
 
+/// Whether trained weights for this model on this data come with Octet.
+pub fn ships_weights(model: ModelId, data: &Source) -> bool {
+    *data == Source::Sample && shipped(model).is_some()
+}
+
 impl Session {
     /// Whether trained weights for this model on this data come with Octet.
     pub fn has_shipped_weights(&self) -> bool {
         let fits = |o: &Opened| o.classes == o.dataset.labels.len();
-        self.recipe.data == Source::Sample
+        ships_weights(self.recipe.model, &self.recipe.data)
             && self.base(Step::Stubs).is_ok_and(|stage| fits(stage.opened()))
-            && shipped(self.recipe.model).is_some()
     }
 
     pub(super) fn load_weights(&mut self, path: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {

@@ -4,9 +4,10 @@ use eframe::egui::{
     vec2,
 };
 
-use super::{Camera, Card, Layout, Route};
+use super::{Camera, Card, Layout, Route, tone};
 use crate::app::fonts;
-use crate::app::theme::{self, Palette, Type};
+use crate::app::theme::{self, Palette, Tone, Type};
+use crate::graph::Graph;
 
 /// Names fade out below the first and are whole above the second.
 const NAMES: (f32, f32) = (0.32, 0.5);
@@ -33,9 +34,8 @@ impl Brush {
     /// Draws the edges that are seen, those of the selection last.
     pub fn edges(&self, layout: &Layout, standing: &[Standing]) {
         let seen = self.camera.seen(self.pane);
-        let near = |edge: &(usize, usize)| {
-            standing[edge.0] == Standing::Selected || standing[edge.1] == Standing::Selected
-        };
+        let near =
+            |edge: &(usize, usize)| standing[edge.0] == Standing::Selected || standing[edge.1] == Standing::Selected;
         let width = (1.25 * self.camera.zoom).clamp(0.75, 1.5);
         for pass in [false, true] {
             for (route, ends) in layout.edges.iter().zip(&layout.folded.edges) {
@@ -148,6 +148,23 @@ impl Brush {
         let window = place(seen.intersect(layout.bounds.expand(8.0 / scale))).intersect(frame);
         let line = Stroke::new(1.0, self.palette.accent_ink);
         self.painter.rect(window, radius, self.palette.accent.gamma_multiply(0.12), line, StrokeKind::Inside);
+    }
+}
+
+impl Brush {
+    /// The states that occur, with their glyphs and how many nodes have each.
+    pub fn legend(&self, graph: &Graph) {
+        let count = |state| graph.nodes.iter().filter(|n| tone(&n.numeric) == state).count();
+        let mut at = self.pane.left_bottom() + vec2(8.0, -12.0);
+        for state in Tone::ALL.into_iter().filter(|s| count(*s) > 0) {
+            let text = format!("{}  {} {}", state.glyph(), count(state), state.name());
+            let ink = state.ink(self.palette.dark);
+            let galley = self.painter.layout_no_wrap(text, Type::Small.strong(), ink);
+            let rect = Rect::from_min_size(at - vec2(0.0, galley.size().y / 2.0), galley.size());
+            self.painter.rect_filled(rect.expand(4.0), CornerRadius::same(theme::RADIUS), self.palette.panel);
+            self.painter.galley(rect.min, galley, ink);
+            at.x = rect.right() + theme::PADDING;
+        }
     }
 }
 

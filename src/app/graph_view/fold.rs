@@ -146,7 +146,10 @@ mod tests {
                 let mut nodes: Vec<NodeId> = folded.cards.iter().flat_map(|c| c.nodes.clone()).collect();
                 nodes.sort();
                 assert_eq!(nodes, graph.iter().map(|(id, _)| id).collect::<Vec<_>>(), "{model}");
-                assert!(folded.edges.iter().all(|(a, b)| a < b), "{model}: a folded module must not be left and re-entered");
+                assert!(
+                    folded.edges.iter().all(|(a, b)| a < b),
+                    "{model}: a folded module must not be left and re-entered"
+                );
             }
         }
     }

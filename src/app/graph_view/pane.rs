@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use eframe::egui::{self, Align2, CursorIcon, Key, Pos2, Rect, Role, Sense, Ui, WidgetInfo, vec2};
+use eframe::egui::{self, Align2, CursorIcon, Key, Pos2, Rect, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
 use super::draw::{Brush, Standing};
 use super::{Camera, Card, Layout, Selection, Task, fold, modules, opened_at_first};
@@ -17,6 +17,9 @@ pub struct GraphPane {
     layout: Option<Arc<Layout>>,
     camera: Camera,
     aim: Aim,
+    /// Whether the user has moved the picture: then it stays where it is when the next step changes the graph.
+    moved: bool,
+    room: egui::Vec2,
     search: String,
 }
 
@@ -46,6 +49,7 @@ impl GraphPane {
             any |= self.opened.insert(path);
         }
         self.aim = Aim::Show(name.to_owned());
+        self.moved = true;
         if any {
             self.task = None;
         }
@@ -69,14 +73,15 @@ impl GraphPane {
                 self.opened = opened_at_first(graph);
                 self.aim = Aim::FirstLook;
                 self.layout = None;
+                self.moved = false;
+            } else if !self.moved {
+                self.aim = Aim::FirstLook;
             }
             self.graph = Some(graph.clone());
             self.task = None;
         }
         let (opened, wake) = (&self.opened, ctx.clone());
-        let task = self
-            .task
-            .get_or_insert_with(|| Task::start(fold(graph, opened), move || wake.request_repaint()));
+        let task = self.task.get_or_insert_with(|| Task::start(fold(graph, opened), move || wake.request_repaint()));
         if let Some(ready) = task.poll() {
             self.layout = Some(ready.clone());
         }
@@ -114,17 +119,32 @@ impl GraphPane {
             self.opened = opened;
             self.task = None;
         }
+        self.moved |= !matches!(aim, Aim::FirstLook);
         self.aim = aim;
     }
 }
 
-/// Draws the pane over all the room there is. `label` names it for screen readers: "Graph before fusing". Returns the
+/// Draws the pane over all the room there is. Screen readers call it "Graph" and `title`. Returns the
 /// name of the node that was clicked or found.
-pub fn pane_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>, selection: &Selection) -> Option<String> {
-    let mut chosen = toolbar_ui(ui, label, pane, graph);
+pub fn pane_ui(
+    ui: &mut Ui,
+    title: &str,
+    pane: &mut GraphPane,
+    graph: &Arc<Graph>,
+    selection: &Selection,
+) -> Option<String> {
+    let label = &format!("Graph {}", title.to_lowercase());
+    let mut chosen = toolbar_ui(ui, title, label, pane, graph);
     pane.update(graph, ui.ctx());
     let (rect, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
     response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, label));
+    if pane.room != rect.size() {
+        pane.room = rect.size();
+        // Another room, another best look, unless the user chose his own.
+        if !pane.moved {
+            pane.aim = Aim::FirstLook;
+        }
+    }
     pane.aim(rect);
     steer(ui, pane, rect, &response);
     let Some(layout) = pane.layout.clone() else {
@@ -134,12 +154,7 @@ pub fn pane_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph
         return chosen;
     };
     let standing = standings(&layout, graph, selection);
-    let brush = Brush {
-        painter: ui.painter_at(rect),
-        palette: theme::palette(ui),
-        camera: pane.camera,
-        pane: rect,
-    };
+    let brush = Brush { painter: ui.painter_at(rect), palette: theme::palette(ui), camera: pane.camera, pane: rect };
     groups_ui(ui, pane, &brush, &layout);
     brush.edges(&layout, &standing);
     let seen = pane.camera.seen(rect);
@@ -159,6 +174,7 @@ pub fn pane_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph
         }
     }
     brush.minimap(&layout, &standing);
+    brush.legend(graph);
     chosen
 }
 
@@ -207,6 +223,8 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
         return;
     }
     let mut folded = None;
+    // Modules that begin with the same card have their names side by side.
+    let mut taken: Vec<Rect> = Vec::new();
     for path in &pane.opened {
         let inside = |c: &Card| c.name.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.'));
         let mut cards = layout.folded.cards.iter().zip(&layout.cards).filter(|(c, _)| inside(c));
@@ -222,8 +240,16 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
         brush.painter.rect(around, theme::RADIUS, p.panel.gamma_multiply(0.5), line, egui::StrokeKind::Inside);
         let galley = brush.painter.layout_no_wrap(format!("{path}  \u{2212}"), Type::Small.font(), p.weak);
         let tag = Rect::from_min_size(around.left_top() - vec2(0.0, galley.size().y + 2.0), galley.size()).expand(2.0);
-        let tag = tag.translate(vec2(2.0 + 40.0 * depth, 0.0));
-        let response = ui.interact(tag.intersect(brush.pane), ui.scope_id().with(("fold", path, layout.cards.len())), Sense::click());
+        let mut tag = tag.translate(vec2(2.0, 0.0));
+        while let Some(other) = taken.iter().find(|t| t.intersects(tag)) {
+            tag = tag.translate(vec2(other.right() + theme::GRID - tag.left(), 0.0));
+        }
+        taken.push(tag);
+        let response = ui.interact(
+            tag.intersect(brush.pane),
+            ui.scope_id().with(("fold", path, layout.cards.len())),
+            Sense::click(),
+        );
         response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Fold {path}")));
         let color = if response.hovered() || response.has_focus() { p.accent_ink } else { p.weak };
         brush.painter.galley_with_override_text_color(tag.min + vec2(2.0, 2.0), galley, color);
@@ -242,9 +268,11 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
 fn steer(ui: &Ui, pane: &mut GraphPane, rect: Rect, response: &egui::Response) {
     if response.dragged() {
         pane.camera.pan(response.drag_delta());
+        pane.moved = true;
     }
     if response.contains_pointer() {
         let (scroll, zoom, pointer) = ui.input(|i| (i.smooth_scroll_delta(), i.zoom_delta(), i.pointer.hover_pos()));
+        pane.moved |= zoom != 1.0 || scroll != egui::Vec2::ZERO;
         if zoom != 1.0 {
             pane.camera.zoom_at(rect, pointer.unwrap_or(rect.center()), zoom);
         } else if scroll != egui::Vec2::ZERO {
@@ -256,10 +284,14 @@ fn steer(ui: &Ui, pane: &mut GraphPane, rect: Rect, response: &egui::Response) {
     }
 }
 
-fn toolbar_ui(ui: &mut Ui, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>) -> Option<String> {
+fn toolbar_ui(ui: &mut Ui, title: &str, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>) -> Option<String> {
     let mut chosen = None;
     ui.horizontal(|ui| {
-        let field = egui::TextEdit::singleline(&mut pane.search).hint_text("Find a layer").desired_width(140.0);
+        ui.label(RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
+        let field = egui::TextEdit::singleline(&mut pane.search)
+            .hint_text("Find a layer")
+            .desired_width((ui.available_width() - 180.0).clamp(72.0, 160.0))
+            .align(egui::Align2::LEFT_CENTER);
         let field = ui.add(field).on_hover_text(format!("Find a layer: {label}"));
         if field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter)) {
             chosen = found(graph, &pane.search);

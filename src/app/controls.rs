@@ -1,0 +1,155 @@
+//! The few controls that egui does not have as we want them.
+
+use eframe::egui::{
+    self, Align2, Button, CornerRadius, Rect, Response, RichText, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2,
+    vec2,
+};
+
+use super::theme::{self, Tone, Type};
+use crate::session::StepState;
+
+/// The one button of a screen that leads on.
+pub fn primary_ui(ui: &mut Ui, enabled: bool, text: &str) -> Response {
+    let p = theme::palette(ui);
+    let label = RichText::new(text).font(Type::Body.strong());
+    // Disabled, it is as quiet as any other button.
+    let button = if enabled {
+        Button::new(label.color(p.on_accent)).fill(p.accent).stroke(Stroke::NONE)
+    } else {
+        Button::new(label)
+    };
+    ui.add_enabled(enabled, button.min_size(vec2(0.0, theme::ROW)))
+}
+
+/// A choice among a few, side by side.
+pub fn choice_ui<T: Copy + PartialEq>(ui: &mut Ui, name: &str, options: &[(T, &str)], chosen: &mut T) {
+    egui::Frame::new().fill(theme::palette(ui).raised).corner_radius(theme::RADIUS).inner_margin(2).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.x = 2.0;
+        ui.horizontal(|ui| {
+            for (value, text) in options {
+                let button = Button::selectable(*value == *chosen, *text).min_size(vec2(0.0, theme::ROW - 4.0));
+                let response = ui.add(button);
+                let selected = *value == *chosen;
+                response
+                    .widget_info(|| WidgetInfo::selected(Role::RadioButton, true, selected, format!("{name}: {text}")));
+                if response.clicked() {
+                    *chosen = *value;
+                }
+            }
+        });
+    });
+}
+
+/// A number that is dragged or typed, with its name before it.
+pub fn number_ui<N: egui::emath::Numeric>(
+    ui: &mut Ui,
+    name: &str,
+    value: &mut N,
+    range: std::ops::RangeInclusive<N>,
+    speed: f64,
+) {
+    ui.horizontal(|ui| {
+        let label = ui.label(RichText::new(name).color(theme::palette(ui).weak));
+        ui.add(egui::DragValue::new(value).range(range).speed(speed)).labelled_by(label.id);
+    });
+}
+
+/// A drop-down of named values.
+pub fn pick_ui<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    name: &str,
+    chosen: &mut T,
+    options: &[T],
+    title: fn(T) -> &'static str,
+) {
+    let combo = egui::ComboBox::from_id_salt(name).selected_text(title(*chosen)).show_ui(ui, |ui| {
+        for option in options {
+            ui.selectable_value(chosen, *option, title(*option));
+        }
+    });
+    let text = format!("{name}: {}", title(*chosen));
+    combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &text));
+    combo.response.on_hover_text(name);
+}
+
+/// A path that is typed, or picked in a dialog; whether the dialog was asked for.
+pub fn path_ui(ui: &mut Ui, name: &str, hint: &str, path: &mut String) -> bool {
+    ui.horizontal(|ui| {
+        let room = (ui.available_width() - 96.0).clamp(80.0, 420.0);
+        let field = egui::TextEdit::singleline(path).hint_text(hint).desired_width(room);
+        let field = ui.add(field.align(Align2::LEFT_CENTER));
+        field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, name));
+        let browse = ui.button("Browse\u{2026}");
+        browse.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{name}: browse")));
+        browse.clicked()
+    })
+    .inner
+}
+
+/// A step's state as a shape: a tick, a dot, a ring, a lock's bar.
+pub fn step_mark(ui: &Ui, centre: egui::Pos2, state: StepState, current: bool) {
+    let p = theme::palette(ui);
+    let painter = ui.painter();
+    match state {
+        StepState::Done => {
+            painter.circle_filled(centre, 8.0, Tone::Int8.fill());
+            let tick = [pos2(-3.5, 0.2), pos2(-1.0, 2.8), pos2(3.6, -2.6)].map(|d| centre + d.to_vec2());
+            painter.add(Shape::line(tick.to_vec(), Stroke::new(1.75, Tone::Int8.on_fill())));
+        }
+        StepState::Running => {
+            painter.circle_stroke(centre, 7.5, Stroke::new(1.5, p.accent_ink));
+            painter.circle_filled(centre, 4.0, p.accent_ink);
+        }
+        StepState::Ready => {
+            let ink = if current { p.accent_ink } else { p.text };
+            painter.circle_stroke(centre, 7.5, Stroke::new(1.5, ink));
+        }
+        StepState::Locked => {
+            painter.circle_stroke(centre, 7.5, Stroke::new(1.0, p.edge));
+            painter.hline(centre.x - 3.0..=centre.x + 3.0, centre.y, Stroke::new(1.0, p.edge));
+        }
+    }
+}
+
+/// Two numbers that people compare and their difference, each under its name.
+pub fn figures_ui(ui: &mut Ui, figures: &[(&str, &str, Option<Tone>)]) {
+    let p = theme::palette(ui);
+    ui.horizontal_wrapped(|ui| {
+        for (name, value, tone) in figures {
+            ui.vertical(|ui| {
+                ui.spacing_mut().item_spacing.y = 2.0;
+                let color = tone.map_or(p.weak, |t| t.ink(p.dark));
+                let glyph = tone.map_or(String::new(), |t| format!("{}  ", t.glyph()));
+                ui.label(RichText::new(format!("{glyph}{name}")).font(Type::Small.strong()).color(color));
+                ui.label(RichText::new(*value).font(Type::Display.strong()).color(p.strong));
+            });
+            ui.add_space(theme::PADDING);
+        }
+    });
+}
+
+/// A bar of progress, `share` of it done.
+pub fn progress_ui(ui: &mut Ui, name: &str, share: f32, width: f32) {
+    let (rect, response) = ui.allocate_exact_size(vec2(width, theme::ROW), Sense::hover());
+    let p = theme::palette(ui);
+    let track = Rect::from_center_size(rect.center(), vec2(rect.width(), 6.0));
+    ui.painter().rect_filled(track, CornerRadius::same(3), p.raised);
+    let done = Rect::from_min_size(track.min, vec2(track.width() * share.clamp(0.0, 1.0), 6.0));
+    ui.painter().rect_filled(done, CornerRadius::same(3), p.accent_ink);
+    response.widget_info(|| {
+        let mut info = WidgetInfo::labeled(Role::ProgressIndicator, true, name);
+        info.value = Some(f64::from(share) * 100.0);
+        info
+    });
+}
+
+/// Something went wrong, or should be known: one sentence on a wash of the tone, with its glyph.
+pub fn banner_ui(ui: &mut Ui, tone: Tone, text: &str) {
+    let dark = theme::palette(ui).dark;
+    egui::Frame::new().fill(tone.wash(dark)).corner_radius(theme::RADIUS).inner_margin(12).show(ui, |ui| {
+        ui.horizontal_top(|ui| {
+            ui.label(RichText::new(tone.glyph()).font(Type::Body.strong()).color(tone.ink(dark)));
+            ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).strong)).wrap());
+        });
+    });
+}

@@ -1,0 +1,130 @@
+//! Charts of plain numbers, each with a name for screen readers and a table that says the same.
+//!
+//! Knows the theme and number formats; nothing of graphs or sessions. No line has more points than can be told apart.
+
+mod bars;
+mod curves;
+mod histogram;
+mod range;
+mod table;
+
+use eframe::egui::{Align, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
+use egui_plot::{GridInput, GridMark, HoverPosition, Plot, PlotPoint};
+
+use super::number;
+use super::theme::{self, Type};
+
+pub use bars::{BarItem, bars_ui};
+pub use curves::{Curve, curves_ui};
+pub use histogram::{Histogram, histogram_ui};
+pub use range::{range_ui, spark_ui};
+pub use table::{Table, table_ui};
+
+/// Points of a line that a screen can tell apart.
+pub const POINTS: usize = 60;
+
+/// A chart under its title, or the table that says the same. `summary` is what a screen reader says of it.
+pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl FnOnce() -> Table, draw: impl FnOnce(&mut Ui)) {
+    let id = ui.make_persistent_id(("chart as table", title));
+    let mut as_table = ui.data(|d| d.get_temp(id).unwrap_or(false));
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let (word, other) = if as_table { ("Chart", "chart") } else { ("Table", "table") };
+            let button = ui.small_button(word);
+            let name = format!("{title}: show as {other}");
+            button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+            if button.clicked() {
+                as_table = !as_table;
+                ui.data_mut(|d| d.insert_temp(id, as_table));
+            }
+        });
+    });
+    if as_table {
+        table_ui(ui, title, &table());
+    } else {
+        let drawn = ui.scope(|ui| {
+            // The axes take the body's style; their marks are captions.
+            ui.style_mut().text_styles.insert(TextStyle::Body, Type::Small.font());
+            draw(ui);
+        });
+        let drawn = drawn.response;
+        drawn.widget_info(|| WidgetInfo::labeled(Role::Figure, true, format!("{title}: {summary}")));
+    }
+}
+
+/// A plot as they all are: drag to zoom, double-click to reset, values on hover, numbers of three digits on the axes.
+///
+/// Where the abscissa counts something (`whole`), it has marks at whole numbers alone.
+fn plot<'a>(ui: &Ui, name: &str, x_axis: &'a str, y_axis: &'a str, whole: bool) -> Plot<'a> {
+    Plot::new(name)
+        .height(theme::CHART)
+        .width(ui.available_width())
+        .show_background(false)
+        .allow_drag(false)
+        .allow_scroll(false)
+        .allow_zoom(false)
+        .boxed_zoom_pointer_button(PointerButton::Primary)
+        .grid_color(theme::palette(ui).hairline)
+        .set_margin_fraction(vec2(0.02, 0.08))
+        .y_axis_min_width(44.0)
+        .x_grid_spacer(move |input| marks(input, if whole { 1.0 } else { 0.0 }))
+        .y_grid_spacer(|input| marks(input, 0.0))
+        .x_axis_formatter(|mark, _| number::axis(mark.value))
+        .y_axis_formatter(|mark, _| number::axis(mark.value))
+        .label_formatter(move |hover| Some(said(hover, x_axis, y_axis)))
+}
+
+/// About five marks an axis, at multiples of 1, 2 or 5 times a power of ten.
+fn marks(input: GridInput, least: f64) -> Vec<GridMark> {
+    let (low, high) = input.bounds;
+    let rough = ((high - low) / 5.0).max(least);
+    if !((high - low).is_finite() && high > low) {
+        return Vec::new();
+    }
+    let power = 10f64.powf(rough.log10().floor());
+    let step_size = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough).unwrap_or(10.0 * power);
+    let first = (low / step_size).ceil() as i64;
+    let last = (high / step_size).floor() as i64;
+    (first..=last).map(|i| GridMark { value: i as f64 * step_size, step_size }).collect()
+}
+
+fn said(hover: &HoverPosition<'_>, x_axis: &str, y_axis: &str) -> String {
+    let values = |p: &PlotPoint| format!("{x_axis} {}\n{y_axis} {}", number::axis(p.x), number::number(p.y));
+    match hover {
+        HoverPosition::NearDataPoint { plot_name, position, .. } => format!("{plot_name}\n{}", values(position)),
+        HoverPosition::Elsewhere { position } => values(position),
+    }
+}
+
+/// Thins `len` points to at most [`POINTS`] runs of neighbours.
+fn runs(len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let step = len.div_ceil(POINTS).max(1);
+    (0..len).step_by(step).map(move |start| start..(start + step).min(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_axis_has_a_few_round_marks() {
+        for (low, high) in [(0.0, 1.0), (-3.0, 4.0), (0.0, 400.0), (1e-6, 3e-6), (-0.11, 0.13)] {
+            let marks = marks(GridInput { bounds: (low, high), base_step_size: 1.0 }, 0.0);
+            assert!((2..=7).contains(&marks.len()), "{low}..{high}: {marks:?}");
+            assert!(marks.iter().all(|m| (low..=high).contains(&m.value)));
+        }
+        assert!(marks(GridInput { bounds: (1.0, 1.0), base_step_size: 1.0 }, 0.0).is_empty());
+        let whole = marks(GridInput { bounds: (0.9, 2.1), base_step_size: 1.0 }, 1.0);
+        assert_eq!(whole.iter().map(|m| m.value).collect::<Vec<_>>(), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn runs_cover_every_point_once_and_are_few() {
+        for len in [0, 1, 59, 60, 61, 1000] {
+            let runs: Vec<_> = runs(len).collect();
+            assert!(runs.len() <= POINTS);
+            assert_eq!(runs.into_iter().flatten().collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+use eframe::egui::{Align, Label, Layout, RichText, Ui};
+use egui_extras::{Column, TableBuilder};
+
+use crate::app::theme::{self, Type};
+
+/// A table of words and numbers: the first column words, the others numbers in even digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Heads of the columns, with units.
+    pub head: Vec<String>,
+    /// As many cells a row as there are heads.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these heads and rows.
+    pub fn new<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Self {
+        Self { head: head.map(str::to_owned).to_vec(), rows: rows.into_iter().map(|r| r.to_vec()).collect() }
+    }
+}
+
+/// Draws a table; only the rows that are seen cost anything.
+pub fn table_ui(ui: &mut Ui, name: &str, table: &Table) {
+    const LINE: f32 = 22.0;
+    ui.push_id(name, |ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        let weak = theme::palette(ui).weak;
+        let mut builder = TableBuilder::new(ui).max_scroll_height(theme::CHART + LINE).auto_shrink([false, true]);
+        for i in 0..table.head.len() {
+            builder =
+                builder.column(if i == 0 { Column::remainder().clip(true) } else { Column::auto().at_least(64.0) });
+        }
+        let cell = |ui: &mut Ui, i: usize, text: RichText| {
+            let layout =
+                if i == 0 { Layout::left_to_right(Align::Center) } else { Layout::right_to_left(Align::Center) };
+            let label = Label::new(text);
+            ui.with_layout(layout, |ui| ui.add(if i == 0 { label.truncate() } else { label.extend() }));
+        };
+        builder
+            .header(LINE, |mut row| {
+                for (i, head) in table.head.iter().enumerate() {
+                    row.col(|ui| cell(ui, i, RichText::new(head).font(Type::Small.font()).color(weak)));
+                }
+            })
+            .body(|body| {
+                body.rows(LINE, table.rows.len(), |mut row| {
+                    for (i, text) in table.rows[row.index()].iter().enumerate() {
+                        let font = if i == 0 { Type::Body.font() } else { Type::Body.mono() };
+                        row.col(|ui| cell(ui, i, RichText::new(text).font(font)));
+                    }
+                });
+            });
+    });
+}

@@ -1,0 +1,147 @@
+use eframe::egui::{Align, Label, Layout, RichText, Sense, Ui};
+use egui_extras::{Column, TableBuilder};
+
+use super::{graphs, prose};
+use crate::app::number;
+use crate::app::theme::{self, Tone, Type};
+use crate::app::workbench::Workbench;
+use crate::session::{Stage, Step, View};
+
+const LINE: f32 = 24.0;
+
+/// A row of the table: a site that fused, or a node that did not.
+struct Row {
+    name: String,
+    what: String,
+    factors: String,
+    fused: bool,
+}
+
+/// Before and after side by side, and under them every site with its switch.
+pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let Some(Stage::Fused { before, graph, report, proof }) = view.stage_of(Step::Fuse).map(AsRef::as_ref) else {
+        prose(
+            ui,
+            "A convolution, its batch norm and its ReLU compute one thing. Fused, they are one layer, with the same output and one rounding instead of three. The patterns are found in the graph; nothing is listed by hand.",
+        );
+        if view.stage_before(Step::Fuse).is_some() {
+            graphs::graphs_ui(ui, bench, view);
+        }
+        return;
+    };
+    proof_ui(ui, report.sites.len(), proof.images, proof.max_abs);
+    let room = ui.available_height();
+    let table_room = (room * 0.36).clamp(96.0, 240.0);
+    let (left, right) = (before.graph.clone(), graph.clone());
+    ui.allocate_ui(eframe::egui::vec2(ui.available_width(), room - table_room - theme::GAP), |ui| {
+        graphs::pair_ui(ui, bench, &left, &right);
+    });
+    let rows: Vec<Row> = report
+        .sites
+        .iter()
+        .map(|s| Row {
+            name: s.name.clone(),
+            what: s.pattern.title().to_owned(),
+            factors: span(&s.factors),
+            fused: true,
+        })
+        .chain(report.refusals.iter().map(|r| Row {
+            name: r.node.clone(),
+            what: r.reason.to_string(),
+            factors: number::NONE.to_owned(),
+            fused: false,
+        }))
+        .collect();
+    if let Some(name) = table_ui(ui, bench, &rows) {
+        bench.selection.select(&name, [&*left, &*right]);
+        for (pane, graph) in bench.panes.iter_mut().zip([&left, &right]) {
+            if let Some(node) = bench.selection.within(graph) {
+                pane.reveal(&node.name.clone());
+            }
+        }
+    }
+}
+
+fn proof_ui(ui: &mut Ui, sites: usize, images: usize, max_abs: f32) {
+    let p = theme::palette(ui);
+    ui.horizontal_wrapped(|ui| {
+        ui.label(RichText::new(format!("{sites} sites fused")).font(Type::Body.strong()).color(p.strong));
+        let text = format!(
+            "On {images} images no logit moved by more than {}: rounding, nothing else.",
+            number::number(f64::from(max_abs))
+        );
+        ui.label(RichText::new(text).color(p.weak));
+    });
+}
+
+fn span(factors: &[f32]) -> String {
+    let finite = factors.iter().copied().filter(|f| f.is_finite());
+    let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), f| (a.min(f), b.max(f)));
+    if low > high {
+        return number::NONE.to_owned();
+    }
+    format!("{} \u{2026} {}", number::number(low.into()), number::number(high.into()))
+}
+
+/// The sites and refusals; the name that was clicked.
+fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> {
+    let mut clicked = None;
+    let p = theme::palette(ui);
+    ui.push_id("fusions", |ui| {
+        ui.spacing_mut().item_spacing.y = 0.0;
+        TableBuilder::new(ui)
+            .sense(Sense::hover())
+            .cell_layout(Layout::left_to_right(Align::Center))
+            .auto_shrink(false)
+            .column(Column::exact(28.0))
+            .column(Column::initial(180.0).clip(true))
+            .column(Column::remainder().clip(true))
+            .column(Column::initial(150.0).clip(true))
+            .header(LINE, |mut header| {
+                for head in ["", "layer", "pattern, or why not", "\u{3b3}/\u{221a}(\u{3c3}\u{b2}+\u{3b5})"] {
+                    header.col(|ui| {
+                        ui.label(RichText::new(head).font(Type::Small.font()).color(p.weak));
+                    });
+                }
+            })
+            .body(|body| {
+                body.rows(LINE, rows.len(), |mut line| {
+                    let row = &rows[line.index()];
+                    line.col(|ui| switch_ui(ui, bench, row));
+                    line.col(|ui| {
+                        let selected = bench.selection.name() == Some(&row.name);
+                        if ui.selectable_label(selected, RichText::new(&row.name).font(Type::Body.mono())).clicked() {
+                            clicked = Some(row.name.clone());
+                        }
+                    });
+                    line.col(|ui| {
+                        let ink = if row.fused { p.text } else { Tone::Observed.ink(p.dark) };
+                        ui.add(Label::new(RichText::new(&row.what).color(ink)).truncate());
+                    });
+                    line.col(|ui| {
+                        ui.add(Label::new(RichText::new(&row.factors).font(Type::Body.mono())).truncate());
+                    });
+                });
+            });
+    });
+    clicked
+}
+
+/// Whether this site is to fuse the next time.
+fn switch_ui(ui: &mut Ui, bench: &mut Workbench, row: &Row) {
+    let off = bench.choices.unfused.contains(&row.name);
+    if !row.fused && !off {
+        return;
+    }
+    let mut on = !off;
+    let name = format!("Fuse {}", row.name);
+    let response = ui.checkbox(&mut on, "");
+    response.widget_info(|| eframe::egui::WidgetInfo::selected(eframe::egui::Role::CheckBox, true, !off, &name));
+    if response.on_hover_text("Takes effect when fusing again").changed() {
+        if on {
+            bench.choices.unfused.remove(&row.name);
+        } else {
+            bench.choices.unfused.insert(row.name.clone());
+        }
+    }
+}

@@ -1,0 +1,52 @@
+use std::sync::Arc;
+
+use eframe::egui::Ui;
+
+use super::prose;
+use crate::app::graph_view::pane_ui;
+use crate::app::workbench::Workbench;
+use crate::graph::Graph;
+use crate::session::View;
+
+/// The graph before and after the step, side by side, one selection in both.
+pub(super) fn graphs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let before = view.stage_before(bench.step).map(|s| s.graph().clone());
+    let after = view.stage_of(bench.step).map(|s| s.graph().clone());
+    match (before, after) {
+        (None, _) => prose(ui, "The graph is drawn here when the steps before are done."),
+        (Some(before), None) => {
+            let chosen = pane_ui(ui, "Before", &mut bench.panes[0], &before, &bench.selection);
+            choose(bench, chosen, [&before, &before]);
+        }
+        (Some(before), Some(after)) => pair_ui(ui, bench, &before, &after),
+    }
+}
+
+/// Two graphs in the room there is.
+pub(super) fn pair_ui(ui: &mut Ui, bench: &mut Workbench, before: &Arc<Graph>, after: &Arc<Graph>) {
+    let size = ui.available_size();
+    let mut chosen: [Option<String>; 2] = [None, None];
+    ui.columns_const(|columns: &mut [Ui; 2]| {
+        for (i, (ui, (name, graph))) in columns.iter_mut().zip([("Before", before), ("After", after)]).enumerate() {
+            ui.set_max_height(size.y);
+            chosen[i] = pane_ui(ui, name, &mut bench.panes[i], graph, &bench.selection);
+        }
+    });
+    let [left, right] = chosen;
+    let side = if left.is_some() { 1 } else { 0 };
+    let picked = left.or(right);
+    if let Some(name) = &picked {
+        bench.selection.select(name, [&**before, &**after]);
+        // What is its like on the other side comes into view there.
+        let other = if side == 1 { after } else { before };
+        if let Some(node) = bench.selection.within(other) {
+            bench.panes[side].reveal(&node.name.clone());
+        }
+    }
+}
+
+fn choose(bench: &mut Workbench, chosen: Option<String>, graphs: [&Arc<Graph>; 2]) {
+    if let Some(name) = chosen {
+        bench.selection.select(&name, graphs.map(|g| &**g));
+    }
+}

@@ -1,0 +1,120 @@
+use eframe::egui::{RichText, Ui};
+
+use super::{heading, prose};
+use crate::app::browse::Field;
+use crate::app::controls::{figures_ui, number_ui, path_ui};
+use crate::app::number;
+use crate::app::plot::{Curve, curves_ui};
+use crate::app::theme::{self, Tone, Type};
+use crate::app::workbench::Workbench;
+use crate::session::{Command, CommandKind, Stage, Step, TrainEvent, View, WeightsOrigin, ships_weights};
+
+/// Where the weights come from, how well they do, and how they got there.
+pub(super) fn weights_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    result_ui(ui, view);
+    curves(ui, view);
+    sources_ui(ui, bench, view);
+}
+
+fn result_ui(ui: &mut Ui, view: &View) {
+    let Some(Stage::Weighted { opened, graph, origin, accuracy }) = view.stage_of(Step::Weights).map(AsRef::as_ref)
+    else {
+        return;
+    };
+    let accuracy = accuracy.map_or(number::NONE.to_owned(), number::percent);
+    let values = number::prefixed(graph.param_count() as u64);
+    figures_ui(ui, &[("accuracy, held-out", &accuracy, Some(Tone::Float)), ("trained values", &values, None)]);
+    let origin = match origin {
+        WeightsOrigin::Shipped => "Trained on Fashion-MNIST; they come with Octet.".to_owned(),
+        WeightsOrigin::File(path) => format!("Read from {}.", path.display()),
+        WeightsOrigin::Trained { epochs, stopped: true } => {
+            format!("Trained here, stopped after {epochs} whole epochs.")
+        }
+        WeightsOrigin::Trained { epochs, stopped: false } => format!("Trained here, {epochs} epochs."),
+    };
+    prose(ui, &format!("{origin} {}", opened.why_no_accuracy().unwrap_or_default()));
+}
+
+fn curves(ui: &mut Ui, view: &View) {
+    if view.training.is_empty() {
+        return;
+    }
+    let dark = theme::palette(ui).dark;
+    let (mut train, mut valid, mut train_right, mut valid_right) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for event in &view.training {
+        match event {
+            TrainEvent::Step { epoch, step, steps, loss, .. } => {
+                let at = *epoch as f64 + (*step + 1) as f64 / (*steps).max(1) as f64;
+                train.push([at, f64::from(*loss)]);
+            }
+            TrainEvent::Epoch(report) => {
+                let at = report.epoch as f64 + 1.0;
+                train_right.push([at, report.train.accuracy()]);
+                if let Some(score) = &report.valid {
+                    valid.push([at, score.loss]);
+                    valid_right.push([at, score.accuracy()]);
+                }
+            }
+        }
+    }
+    let curve =
+        |name: &str, points, i| Curve { name: name.to_owned(), points, color: theme::series(i, dark), dashed: i == 1 };
+    let loss = [curve("train", train, 0), curve("held-out", valid, 1)];
+    curves_ui(ui, "Loss", "epoch", "loss", &loss, number::number);
+    if !train_right.is_empty() {
+        let right = [curve("train", train_right, 0), curve("held-out", valid_right, 1)];
+        curves_ui(ui, "Accuracy", "epoch", "accuracy", &right, number::percent);
+    }
+}
+
+fn sources_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let Some(recipe) = &view.recipe else { return };
+    if ships_weights(recipe.model, &recipe.data) {
+        source_ui(ui, "Shipped", "Trained weights for this model on the sample come with Octet.", |ui| {
+            if ui
+                .add_enabled(view.allows(CommandKind::UseShippedWeights), eframe::egui::Button::new("Use them"))
+                .clicked()
+            {
+                bench.ask(Command::UseShippedWeights);
+            }
+        });
+    }
+    source_ui(ui, "From a file", "A PyTorch state dict or safetensors with torchvision's names.", |ui| {
+        if path_ui(ui, "Weights file", ".pth, .pt or .safetensors", &mut bench.choices.weights) {
+            bench.browse(Field::Weights, ui.ctx());
+        }
+        let path = bench.choices.weights();
+        let ready = path.is_some() && view.allows(CommandKind::LoadWeights);
+        let load = ui.add_enabled(ready, eframe::egui::Button::new("Load file"));
+        if let (true, Some(path)) = (load.clicked(), path) {
+            bench.ask(Command::LoadWeights(path));
+        }
+    });
+    source_ui(
+        ui,
+        "By training",
+        "From the weights as they are now, on the training images. Cancel keeps the best so far.",
+        |ui| {
+            ui.horizontal_wrapped(|ui| {
+                let train = &mut bench.choices.train;
+                number_ui(ui, "Epochs", &mut train.epochs, 1..=1000, 0.1);
+                number_ui(ui, "Batch", &mut train.batch, 2..=1024, 1.0);
+                number_ui(ui, "Learning rate", &mut train.learning_rate, 1e-6..=1.0, 1e-4);
+                ui.checkbox(&mut train.augment, "Flip and shift images");
+            });
+            if ui.add_enabled(view.allows(CommandKind::Train), eframe::egui::Button::new("Start training")).clicked() {
+                bench.ask(Command::Train(bench.choices.train));
+            }
+        },
+    );
+}
+
+fn source_ui(ui: &mut Ui, title: &str, text: &str, draw: impl FnOnce(&mut Ui)) {
+    ui.add_space(theme::GRID);
+    theme::card_frame(ui).show(ui, |ui| {
+        ui.set_width(ui.available_width().min(620.0));
+        heading(ui, title);
+        ui.label(RichText::new(text).font(Type::Body.font()).color(theme::palette(ui).weak));
+        draw(ui);
+    });
+}

@@ -1,0 +1,127 @@
+//! Below: how far the running command is, how long it still takes, and the log.
+
+use eframe::egui::{self, Align, Align2, Layout, RichText, ScrollArea, Ui};
+
+use super::controls::progress_ui;
+use super::number;
+use super::theme::{self, Tone, Type};
+use super::workbench::{Request, Workbench};
+use crate::session::{LogLine, Severity, View};
+
+/// Whether the log is open, and what is sought in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log {
+    open: bool,
+    filter: String,
+    clock: Clock,
+    paused: bool,
+}
+
+/// When the current part of the work began, for the time left.
+#[derive(Clone, Debug, Default)]
+struct Clock {
+    what: &'static str,
+    began: f64,
+}
+
+pub(super) fn status_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, low: bool) {
+    ui.horizontal(|ui| {
+        match view.running {
+            Some(kind) => running_ui(ui, bench, view, kind.verb()),
+            None => {
+                bench.log.clock = Clock::default();
+                bench.log.paused = false;
+                last_line_ui(ui, view);
+            }
+        }
+        if !low {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let word = if bench.log.open { "Hide log" } else { "Log" };
+                if ui.button(word).clicked() {
+                    bench.log.open = !bench.log.open;
+                }
+            });
+        }
+    });
+    if bench.log.open && !low {
+        log_ui(ui, &mut bench.log, view);
+    }
+}
+
+fn running_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, verb: &str) {
+    let p = theme::palette(ui);
+    let Some(progress) = &view.progress else {
+        ui.label(RichText::new(format!("Working: {verb}\u{2026}")).color(p.strong));
+        buttons_ui(ui, bench);
+        return;
+    };
+    let now = ui.input(|i| i.time);
+    if bench.log.clock.what != progress.what {
+        bench.log.clock = Clock { what: progress.what, began: now };
+    }
+    ui.label(RichText::new(progress.what).font(Type::Body.strong()).color(p.strong));
+    let share = progress.done as f32 / progress.total.max(1) as f32;
+    progress_ui(ui, progress.what, share, (ui.available_width() * 0.35).clamp(60.0, 360.0));
+    let counts = format!("{} / {}", number::count(progress.done), number::count(progress.total));
+    ui.label(RichText::new(counts).font(Type::Body.mono()).color(p.text));
+    let elapsed = now - bench.log.clock.began;
+    if share > 0.0 && elapsed > 0.5 && !bench.log.paused {
+        let left = elapsed * f64::from((1.0 - share) / share);
+        ui.label(RichText::new(format!("{} left", number::seconds(left))).color(p.weak));
+    }
+    buttons_ui(ui, bench);
+}
+
+fn buttons_ui(ui: &mut Ui, bench: &mut Workbench) {
+    let (word, request) = if bench.log.paused { ("Resume", Request::Resume) } else { ("Pause", Request::Pause) };
+    if ui.button(word).clicked() {
+        bench.log.paused = !bench.log.paused;
+        bench.request(request);
+    }
+    if ui.button("Cancel").on_hover_text("Stop; what existed before stays (Esc)").clicked() {
+        bench.log.paused = false;
+        bench.request(Request::Cancel);
+    }
+}
+
+fn last_line_ui(ui: &mut Ui, view: &View) {
+    let weak = theme::palette(ui).weak;
+    let text = view.log.last().map_or("Nothing is running.", |l| l.text.as_str());
+    ui.add(egui::Label::new(RichText::new(text).color(weak)).truncate());
+}
+
+fn log_ui(ui: &mut Ui, log: &mut Log, view: &View) {
+    ui.horizontal(|ui| {
+        let field = egui::TextEdit::singleline(&mut log.filter).hint_text("Filter the log").desired_width(200.0);
+        ui.add(field.align(Align2::LEFT_CENTER));
+        if ui.button("Copy log").clicked() {
+            let all: Vec<&str> = view.log.iter().map(|l| l.text.as_str()).collect();
+            ui.ctx().copy_text(all.join("\n"));
+        }
+    });
+    let sought = log.filter.to_lowercase();
+    let lines: Vec<&LogLine> = view.log.iter().filter(|l| l.text.to_lowercase().contains(&sought)).collect();
+    const LINE: f32 = 20.0;
+    ScrollArea::vertical().id_salt("log").max_height(140.0).auto_shrink(false).stick_to_bottom(true).show_rows(
+        ui,
+        LINE,
+        lines.len(),
+        |ui, rows| {
+            for line in &lines[rows] {
+                line_ui(ui, line);
+            }
+        },
+    );
+}
+
+fn line_ui(ui: &mut Ui, line: &LogLine) {
+    let p = theme::palette(ui);
+    let (mark, ink) = match line.severity {
+        Severity::Info => ("", p.text),
+        Severity::Warning => ("!  ", Tone::Observed.ink(p.dark)),
+        Severity::Error => ("!  ", Tone::Trouble.ink(p.dark)),
+    };
+    ui.add(
+        egui::Label::new(RichText::new(format!("{mark}{}", line.text)).font(Type::Body.mono()).color(ink)).truncate(),
+    );
+}

@@ -1,0 +1,141 @@
+//! The first start: three cards, no account, no network, nothing to dismiss.
+
+use eframe::egui::{self, RichText, ScrollArea, Ui, vec2};
+
+use super::browse::Field;
+use super::controls::{banner_ui, path_ui, pick_ui, primary_ui};
+use super::theme::{self, Tone, Type};
+use super::workbench::Workbench;
+use crate::session::{Command, ModelId, Step, View};
+
+pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        let p = theme::palette(ui);
+        ui.add_space((ui.available_height() * 0.12).min(96.0));
+        ui.vertical_centered(|ui| {
+            ui.label(
+                RichText::new("From float32 to int8, one step at a time").font(Type::Display.strong()).color(p.strong),
+            );
+            ui.label(
+                RichText::new("Stubs, weights, fuse, prepare, calibrate, convert: see what each one does.")
+                    .color(p.weak),
+            );
+        });
+        ui.add_space(theme::PADDING * 2.0);
+        if let Some((_, message)) = &view.failure {
+            banner_ui(ui, Tone::Trouble, message);
+        }
+        let idle = view.running.is_none();
+        cards_ui(ui, bench, idle);
+        if bench.opening {
+            form_ui(ui, bench, idle);
+        }
+    });
+}
+
+fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
+    const WIDTH: f32 = 264.0;
+    const GAP: f32 = theme::PADDING;
+    let room = ui.available_width();
+    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 3);
+    let left = ((room - columns as f32 * (WIDTH + GAP) + GAP) / 2.0).max(0.0);
+    let texts = [
+        (
+            "Quantize the sample now",
+            "ShuffleNetV2 and ten kinds of clothing, all six steps at once; the result in less than a minute.",
+            "Quantize",
+        ),
+        ("Walk the six steps", "The same model and images, one step at a time, with a picture of each.", "Begin"),
+        ("Open my model", "A torchvision classifier of yours and a folder of your images.", "Choose"),
+    ];
+    let mut clicked = None;
+    let mut cards = texts.into_iter().enumerate().peekable();
+    while cards.peek().is_some() {
+        ui.horizontal_top(|ui| {
+            ui.spacing_mut().item_spacing.x = GAP;
+            ui.add_space((left - GAP).max(0.0));
+            for (i, (title, text, button)) in cards.by_ref().take(columns) {
+                if card_ui(ui, WIDTH, title, text, button, i == 0, idle) {
+                    clicked = Some(i);
+                }
+            }
+        });
+        ui.add_space(theme::GAP);
+    }
+    match clicked {
+        Some(0) => {
+            bench.ask(Command::Open(Box::new(bench.choices.recipe())));
+            bench.ask(Command::RunAll(bench.choices.out()));
+        }
+        Some(1) => {
+            bench.ask(Command::Open(Box::new(bench.choices.recipe())));
+            bench.go(Step::Stubs);
+        }
+        Some(_) => bench.opening = !bench.opening,
+        None => {}
+    }
+}
+
+fn card_ui(ui: &mut Ui, width: f32, title: &str, text: &str, button: &str, primary: bool, idle: bool) -> bool {
+    theme::card_frame(ui)
+        .inner_margin(theme::PADDING)
+        .show(ui, |ui| {
+            ui.set_width(width - 2.0 * theme::PADDING);
+            ui.vertical(|ui| {
+                let p = theme::palette(ui);
+                ui.label(RichText::new(title).font(Type::Title.strong()).color(p.strong));
+                let room = vec2(ui.available_width(), 52.0);
+                ui.allocate_ui_with_layout(room, egui::Layout::top_down(egui::Align::LEFT), |ui| {
+                    ui.set_min_size(room);
+                    ui.add(egui::Label::new(RichText::new(text).color(p.weak)).wrap());
+                });
+                let pressed = if primary {
+                    primary_ui(ui, idle, button)
+                } else {
+                    ui.add_enabled(idle, egui::Button::new(button))
+                };
+                let name = format!("{title}: {button}");
+                pressed.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, &name));
+                pressed.clicked()
+            })
+            .inner
+        })
+        .inner
+}
+
+fn form_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
+    ui.add_space(theme::PADDING);
+    let room = ui.available_width();
+    let width = room.min(560.0);
+    ui.horizontal(|ui| {
+        ui.add_space((room - width) / 2.0);
+        theme::card_frame(ui).inner_margin(theme::PADDING).show(ui, |ui| {
+            ui.set_width(width - 2.0 * theme::PADDING);
+            ui.vertical(|ui| fields_ui(ui, bench, idle));
+        });
+    });
+}
+
+fn fields_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
+    let strong = theme::palette(ui).strong;
+    let head = |ui: &mut Ui, text: &str| ui.label(RichText::new(text).font(Type::Body.strong()).color(strong));
+    head(ui, "Architecture");
+    let before = bench.choices.model;
+    pick_ui(ui, "Architecture", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
+    if bench.choices.model != before {
+        bench.choices.name_the_file();
+    }
+    head(ui, "Weights");
+    if path_ui(ui, "Weights file", ".pth, .pt or .safetensors; empty to train", &mut bench.choices.weights) {
+        bench.browse(Field::Weights, ui.ctx());
+    }
+    head(ui, "Images");
+    if path_ui(ui, "Image folder", "one folder a class; empty for the sample", &mut bench.choices.data) {
+        bench.browse(Field::Data, ui.ctx());
+    }
+    ui.add_space(theme::GRID);
+    if primary_ui(ui, idle, "Open model").clicked() {
+        bench.ask(Command::Open(Box::new(bench.choices.recipe())));
+        bench.go(Step::Stubs);
+    }
+}

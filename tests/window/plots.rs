@@ -1,0 +1,66 @@
+use std::sync::Arc;
+
+use eframe::egui::{Theme, Ui};
+use egui_kittest::kittest::Queryable;
+use octet::app::graph_view::Selection;
+use octet::app::inspector::{Inspector, inspector_ui};
+use octet::app::number;
+use octet::app::plot::{BarItem, Curve, Histogram, bars_ui, curves_ui, histogram_ui, range_ui};
+use octet::app::theme::{self, Tone};
+use octet::zoo::{self, ModelConfig, ModelId};
+
+use crate::{harness, snapshot};
+
+fn draw(ui: &mut Ui, _: &mut ()) {
+    theme::ground_frame(ui).show(ui, |ui| {
+        let bar = |name: &str, bytes: u64, tone| BarItem {
+            name: name.to_owned(),
+            value: bytes as f64,
+            text: number::bytes(bytes),
+            tone,
+        };
+        bars_ui(ui, "Size", &[bar("float32", 44_800_000, Tone::Float), bar("int8", 11_300_000, Tone::Int8)]);
+        let batches: Vec<(f32, f32)> =
+            (0..32).map(|i| ((i as f32 * 0.7).sin() - 2.0, 3.0 + (i as f32).cos())).collect();
+        range_ui(ui, "Range of layer1.0.conv1", &batches, (-2.9, 3.9));
+        let bell = (0..4000).map(|i| ((i % 63) as f32 / 31.0 - 1.0) * ((i % 40) as f32 / 40.0));
+        let histogram = Histogram::of(bell, 64, Tone::Observed).expect("values");
+        histogram_ui(ui, "Histogram", "activation", &Histogram { clip: Some((-0.8, 0.85)), ..histogram });
+        let curve = |name: &str, rate: f64, i| Curve {
+            name: name.to_owned(),
+            points: (0..200).map(|x| [f64::from(x) / 20.0, 2.3 * (-rate * f64::from(x) / 20.0).exp()]).collect(),
+            color: theme::series(i, ui.visuals().dark_mode),
+            dashed: i == 1,
+        };
+        let curves = [curve("train", 0.4, 0), curve("test", 0.25, 1)];
+        curves_ui(ui, "Loss", "epoch", "loss", &curves, number::number);
+    });
+}
+
+#[test]
+fn charts_have_names_and_tables() {
+    let (mut harness, textures) = harness([480.0, 800.0], Theme::Dark, (), draw);
+    harness.run();
+    harness.get_by_label_contains("Size: float32 44.8\u{2009}MB, int8 11.3\u{2009}MB");
+    harness.get_by_label_contains("Loss: train");
+    snapshot::matches(&harness, &textures, "charts_dark");
+    harness.get_by_label("Size: show as table").click();
+    harness.get_by_label("Range of layer1.0.conv1: show as table").click();
+    harness.run();
+    harness.get_by_label("11.3\u{2009}MB");
+    harness.get_by_label("Size: show as chart");
+}
+
+#[test]
+fn the_inspector_tells_a_layer() {
+    let graph = zoo::build(ModelId::ResNet18, ModelConfig { classes: 10, size: 64 }).expect("valid");
+    let graph = Arc::new(zoo::init(&graph, 0));
+    let mut selection = Selection::default();
+    selection.select("layer1.0.conv1", [&*graph]);
+    let (mut harness, textures) = harness([288.0, 560.0], Theme::Light, Inspector::default(), move |ui, inspector| {
+        theme::panel_frame(ui).show(ui, |ui| inspector_ui(ui, inspector, Some(&graph), &selection));
+    });
+    harness.run();
+    harness.get_by_label("64\u{d7}64\u{d7}3\u{d7}3");
+    snapshot::matches(&harness, &textures, "inspector_light");
+}

@@ -1,0 +1,129 @@
+use std::time::{Duration, Instant};
+
+use eframe::egui::{Key, Theme, Ui};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable;
+use octet::app::Window;
+use octet::app::choices::Choices;
+use octet::session::{Stage, Step};
+
+use crate::raster::Textures;
+use crate::{harness, snapshot};
+
+fn draw(ui: &mut Ui, window: &mut Window) {
+    window.logic();
+    window.ui(ui);
+}
+
+fn open(size: [f32; 2], look: Theme, folder: &std::path::Path) -> (Harness<'static, Window>, Textures) {
+    let mut choices = Choices::new(folder.to_owned());
+    choices.calibration.batches = 2;
+    let window = Window::new(choices, || {}).expect("the system gives a thread");
+    harness(size, look, window, draw)
+}
+
+/// Draws until nothing runs and `ready` holds.
+fn until(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Window) -> bool) {
+    let start = Instant::now();
+    loop {
+        harness.step();
+        let window = harness.state();
+        if window.view().running.is_none() && ready(window) {
+            break;
+        }
+        let log = window.view().log.last();
+        assert!(start.elapsed() < Duration::from_secs(120), "{what} is not done after two minutes: {log:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    harness.run_steps(3);
+}
+
+fn done(window: &Window, step: Step) -> bool {
+    window.view().stage_of(step).is_some()
+}
+
+#[test]
+fn the_first_start_offers_three_ways() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, textures) = open([1280.0, 800.0], Theme::Dark, folder.path());
+    harness.run();
+    harness.get_by_label("Quantize the sample now: Quantize");
+    harness.get_by_label("Walk the six steps: Begin");
+    harness.get_by_label("Open my model: Choose").click();
+    harness.run();
+    harness.get_by_label("Image folder");
+    snapshot::matches(&harness, &textures, "welcome_dark");
+}
+
+#[test]
+fn one_click_leads_to_the_result() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, _) = open([1280.0, 800.0], Theme::Light, folder.path());
+    harness.run();
+    harness.get_by_label("Quantize the sample now: Quantize").click();
+    until(&mut harness, "all six steps", |w| matches!(w.view().stage().map(AsRef::as_ref), Some(Stage::Saved { .. })));
+    assert_eq!(harness.state().bench().step, Step::Convert);
+    harness.get_by_label_contains("Time of one image: float32");
+}
+
+#[test]
+fn six_steps_by_their_buttons() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, textures) = open([1280.0, 800.0], Theme::Dark, folder.path());
+    harness.run();
+    harness.get_by_label("Walk the six steps: Begin").click();
+    until(&mut harness, "opening", |w| w.view().stage().is_some());
+    let steps = [
+        ("Insert stubs", Step::Stubs),
+        ("Use shipped weights", Step::Weights),
+        ("Fuse", Step::Fuse),
+        ("Prepare", Step::Prepare),
+        ("Calibrate", Step::Calibrate),
+        ("Convert", Step::Convert),
+    ];
+    for (button, step) in steps {
+        harness.get_by_label(button).click();
+        until(&mut harness, button, |w| done(w, step));
+        if let Some(next) = Step::ALL.get(step.index() + 1) {
+            harness.get_by_label(&format!("Continue to {}", next.title())).click();
+            harness.run_steps(2);
+        }
+    }
+    harness.get_by_label("Save and measure").click();
+    until(&mut harness, "saving", |w| matches!(w.view().stage().map(AsRef::as_ref), Some(Stage::Saved { .. })));
+    let Some(Stage::Saved { measured, .. }) = harness.state().view().stage().map(AsRef::as_ref) else {
+        panic!("saved");
+    };
+    assert!(measured.file.starts_with(folder.path()) && measured.file.exists());
+    assert!(harness.query_all_by_label_contains("smaller").next().is_some());
+    harness.get_by_label_contains("Size of the file: float32");
+    harness.key_press(Key::Num3);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench().step, Step::Fuse);
+    harness.get_by_label_contains("sites fused");
+    if let Some(folder) = std::env::var_os("PICTURES") {
+        pictures(&mut harness, &textures, std::path::Path::new(&folder));
+    }
+}
+
+/// Every step and tab, for eyes; `PICTURES=folder` asks for them.
+fn pictures(harness: &mut Harness<'_, Window>, textures: &Textures, folder: &std::path::Path) {
+    for key in [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6] {
+        harness.key_press(key);
+        for tab in ["Picture", "Graph", "Code"] {
+            harness.get_by_label(tab).click();
+            harness.run_steps(4);
+            let name = format!("{}_{tab}.png", harness.state().bench().step.index() + 1);
+            textures.picture(harness).save(folder.join(name)).expect("a picture");
+        }
+        harness.get_by_label("Picture").click();
+        harness.run_steps(2);
+    }
+    harness.ctx.set_theme(Theme::Light);
+    for (size, key) in [([1280.0, 800.0], Key::Num3), ([640.0, 360.0], Key::Num5), ([960.0, 640.0], Key::Num6)] {
+        harness.set_size(size.into());
+        harness.key_press(key);
+        harness.run_steps(4);
+        textures.picture(harness).save(folder.join(format!("light_{}.png", size[0]))).expect("a picture");
+    }
+}
