@@ -123,6 +123,42 @@ fn models_lists_the_zoo() {
 }
 
 #[test]
+fn sizes_beat_what_is_published_and_stay_near_the_raw_weights() {
+    let dir = TempDir::new().expect("a folder");
+    let list = json(dir.path(), &["sizes"]);
+    let list = list.as_array().expect("a list");
+    assert_eq!(list.len(), 10);
+    // Published float and int8 KB, and the KB that the int8 file may have: 3 % over its weights, biases and scales.
+    let published = [
+        ("shufflenet_v2_x0_5", 1629.99, 684.15, 430.0),
+        ("mobilenet_v3_small", 6325.56, 1954.27, 1.03 * 1615.6),
+        ("efficientnet_v2_s", 81722.74, 23666.48, 1.03 * 20928.0),
+        ("resnet18", 44843.61, 11402.92, 1.03 * 11222.0),
+        ("resnet50", 94597.31, 24540.52, 1.03 * 23737.0),
+    ];
+    for row in list {
+        let columns = ["float_bytes", "int8_bytes", "name", "published_float_kb", "published_int8_kb", "shrink"];
+        assert_eq!(keys(row), BTreeSet::from(columns));
+        let number = |key: &str| row[key].as_f64().expect("a number");
+        let (float_kb, int8_kb) = (number("float_bytes") / 1e3, number("int8_bytes") / 1e3);
+        assert!((number("shrink") - float_kb / int8_kb).abs() < 1e-9, "{row}");
+        match published.iter().find(|p| row["name"] == p.0) {
+            Some((name, float, int8, most)) => {
+                assert_eq!((number("published_float_kb"), number("published_int8_kb")), (*float, *int8), "{name}");
+                assert!(float_kb < *float && int8_kb < *int8 && int8_kb <= *most, "{name}: {float_kb}, {int8_kb}");
+            }
+            None => assert!(row["published_float_kb"].is_null() && row["published_int8_kb"].is_null(), "{row}"),
+        }
+    }
+    let small = octet(dir.path(), &["sizes"]);
+    let text = String::from_utf8(small.stdout).expect("text");
+    assert!(text.contains("1851.2") && text.contains("published as MobileNetV3 large"), "{text}");
+    // At another class count there is nothing to compare with.
+    let other = json(dir.path(), &["sizes", "--classes", "10", "--size", "64"]);
+    assert!(other.as_array().expect("a list").iter().all(|row| row["published_int8_kb"].is_null()));
+}
+
+#[test]
 fn train_then_ptq_then_classify_on_a_folder() {
     let dir = TempDir::new().expect("a folder");
     let data = folder_of_two_classes(dir.path(), 20);

@@ -31,6 +31,8 @@ pub enum CommandLine {
     Inspect(InspectArgs),
     /// The zoo, with parameters, multiply-accumulates and file sizes
     Models(ModelsArgs),
+    /// Float and int8 files of the zoo, really written, beside published sizes
+    Sizes(ModelsArgs),
 }
 
 /// How images become numbers.
@@ -347,7 +349,7 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// `octet models`
+/// `octet models` and `octet sizes`
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
     /// Length of the logits

@@ -10,6 +10,7 @@ mod inspect;
 mod models;
 mod progress;
 mod ptq;
+mod sizes;
 mod train;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ pub fn run(command: &CommandLine) -> ExitCode {
         CommandLine::Classify(args) => classify::run(args),
         CommandLine::Inspect(args) => inspect::run(args),
         CommandLine::Models(args) => models::run(args),
+        CommandLine::Sizes(args) => sizes::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
