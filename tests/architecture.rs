@@ -39,7 +39,7 @@ fn sources() -> Vec<(String, PathBuf, String)> {
             let path = entry.expect("an entry of src").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if path.extension().is_some_and(|e| e == "rs") && path.file_name().is_some_and(|n| n != "tests.rs") {
                 let inside = path.strip_prefix(&src).expect("below src");
                 let first = inside.iter().next().expect("a name").to_string_lossy();
                 let room = first.trim_end_matches(".rs").to_owned();
@@ -52,9 +52,10 @@ fn sources() -> Vec<(String, PathBuf, String)> {
     files
 }
 
-/// The code of a file: without comments.
+/// The code of a file: without comments, and without its tests, which stand last and may use any room.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(i, line)| (i + 1, line.split("//").next().unwrap_or("")))
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    text[..end].lines().enumerate().map(|(i, line)| (i + 1, line.split("//").next().unwrap_or("")))
 }
 
 /// The words that follow `crate::` in a line, also in the groups of `use crate::{a, b::c}`.

@@ -303,6 +303,9 @@ fn bad_input_is_one_sentence_and_1() {
     says(&["classify", "good.octet.safetensors", "a.png"], &["a.png"]);
 }
 
+/// Another shape and other bytes for the tensor of a key; an empty shape leaves it out.
+type Change = dyn Fn(&str) -> Option<(Vec<usize>, Vec<u8>)>;
+
 #[test]
 fn bad_weights_are_named() {
     use safetensors::tensor::{Dtype, TensorView};
@@ -310,7 +313,7 @@ fn bad_weights_are_named() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/weights/shufflenet_v2_x0_5.safetensors");
     let bytes = fs::read(shipped).expect("shipped weights");
     let dict = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
-    let write = |name: &str, change: &dyn Fn(&str) -> Option<(Vec<usize>, Vec<u8>)>| {
+    let write = |name: &str, change: &Change| {
         let mut owned = Vec::new();
         for (key, view) in dict.tensors() {
             match change(&key) {

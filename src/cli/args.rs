@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::session::{
-    Backend, Calibration, ClassifierOptions, Device, Fit, ModelId, ObserverKind, Preprocess, PreprocessChoice, QConfig, Recipe,
-    Source, WeightsChoice,
+    Backend, Calibration, ClassifierOptions, Device, Fit, ModelId, ObserverKind, Preprocess, PreprocessChoice, QConfig,
+    Recipe, Source, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.

@@ -14,7 +14,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     if let Some(weights) = &args.weights {
         progress::apply(&mut session, Command::LoadWeights(weights.clone()))?;
     }
-    let config = session.recipe().train.clone();
+    let config = session.recipe().train;
     progress::apply(&mut session, Command::Train(config))?;
     let stage = session.stage()?.clone();
     let Stage::Weighted { graph, accuracy, origin: WeightsOrigin::Trained { epochs, .. }, .. } = stage.as_ref() else {

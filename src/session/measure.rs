@@ -44,6 +44,9 @@ pub struct Measured {
     pub shrink: f64,
 }
 
+/// Any way to run a network: `[batch, 3, size, size]` and the batch in, `[batch, classes]` out.
+type Logits<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError> + 'a;
+
 /// A few images, ready for a network.
 pub(super) struct Inputs {
     pub images: Vec<f32>,
@@ -86,7 +89,7 @@ pub(super) fn int8_accuracy(
 fn accuracy(
     opened: &Opened,
     what: &'static str,
-    logits: &mut dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError>,
+    logits: &mut Logits<'_>,
     to: &mut Reporter<'_>,
 ) -> Result<Option<f64>, SessionError> {
     if opened.why_no_accuracy().is_some() {
@@ -106,7 +109,7 @@ fn accuracy(
 /// Fraction of the held-out images whose largest logit is their label's, and how many could be read.
 pub(super) fn accuracy_of(
     opened: &Opened,
-    logits: &mut dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError>,
+    logits: &mut Logits<'_>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(f64, usize), SessionError> {
     let split = &opened.dataset.valid;

@@ -37,8 +37,8 @@ pub use recipe::{Calibration, Recipe, WeightsChoice};
 pub use sizes::{FileSizes, file_sizes};
 pub use stage::{FusionProof, Stage, Step, Weighted, WeightsOrigin};
 pub use state::Session;
-pub use weigh::ships_weights;
 pub use view::{StepState, StepView, View};
+pub use weigh::ships_weights;
 pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.

@@ -64,7 +64,7 @@ impl Session {
 fn meta(opened: &Opened, recipe: &Recipe) -> Meta {
     Meta {
         labels: opened.labels(),
-        preprocess: serde_json::to_value(&opened.preprocess).expect("plain numbers and names become JSON"),
+        preprocess: serde_json::to_value(opened.preprocess).expect("plain numbers and names become JSON"),
         // How many threads ran it is no part of the result: the file is the same on any number.
         recipe: serde_json::to_value(Recipe { threads: 0, ..recipe.clone() }).expect("a recipe becomes JSON"),
     }
