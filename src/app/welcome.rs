@@ -53,7 +53,7 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     while cards.peek().is_some() {
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = GAP;
-            ui.add_space((left - GAP).max(0.0));
+            ui.add_space(left);
             for (i, (title, text, button)) in cards.by_ref().take(columns) {
                 if card_ui(ui, WIDTH, title, text, button, i == 0, idle) {
                     clicked = Some(i);
