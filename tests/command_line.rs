@@ -243,7 +243,25 @@ fn train_then_ptq_then_classify_on_a_folder() {
     assert!(failure(dir.path(), &["eval", "resnet18.octet.safetensors", "--data", text(&blue)]).contains("labels"));
     assert!(failure(dir.path(), &["train", "--data", text(&blue), "--size", "32"]).contains("labels"));
 
-    // A class count that does not fit.
+    // A class count that does not fit: refused with the remedy, which then works.
+    let two = ["--model", "resnet18", "--weights", "resnet18.safetensors"];
+    let sentence = failure(dir.path(), &[&["ptq", "--classes", "10"], &two[..]].concat());
+    assert!(sentence.contains("2 classes") && sentence.contains("--reinit-head"), "{sentence}");
+    let sentence = failure(dir.path(), &[&["train", "--epochs", "1"], &two[..]].concat());
+    assert!(sentence.contains("--reinit-head"), "{sentence}");
+    let third = data.join("green");
+    for i in 0..20u8 {
+        picture(&third.join(format!("{i}.png")), 40, |x, y| [i, 200, (x + y) as u8]);
+    }
+    let rest = ["--data", text(&data), "--size", "32", "--epochs", "1", "--batch", "8", "--reinit-head"];
+    let output = octet(dir.path(), &[&["train", "--out", "three.safetensors"], &two[..], &rest].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("head of 2 classes is left out"), "{}", stderr(&output));
+    let tensors = json(dir.path(), &["inspect", "three.safetensors"])["tensors"].take();
+    let head = tensors.as_array().expect("a list").iter().find(|t| t["key"] == "fc.weight").expect("a head");
+    assert_eq!(head["shape"], serde_json::json!([3, 512]));
+    fs::remove_dir_all(third).expect("the third class goes again");
+
     assert!(failure(dir.path(), &["eval", "resnet18.octet.safetensors"]).contains("classes"));
     let sentence =
         failure(dir.path(), &["train", "--model", "resnet18", "--weights", "resnet18.safetensors", "--epochs", "1"]);

@@ -139,6 +139,15 @@ impl MachineArgs {
     }
 }
 
+/// What becomes of a head of another class count.
+#[derive(Debug, Args)]
+struct HeadArgs {
+    /// Leave out the weights' head where its class count is not the one asked for (--classes, else the data's), and
+    /// train a new one
+    #[arg(long, requires = "weights")]
+    reinit_head: bool,
+}
+
 /// `octet ptq`
 #[derive(Debug, Args)]
 pub struct PtqArgs {
@@ -148,6 +157,8 @@ pub struct PtqArgs {
     /// A state dict (.pth, .pt, .safetensors) [default: those that come with Octet, else it trains first]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    head: HeadArgs,
     /// Length of the logits [default: the weights' head, else the data's classes]
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
@@ -200,6 +211,7 @@ impl PtqArgs {
         let qconfig = QConfig::new(self.qconfig);
         Recipe {
             weights: self.weights.clone().map_or(WeightsChoice::Automatic, WeightsChoice::File),
+            reinit_head: self.head.reinit_head,
             classes: self.classes,
             data: self.data.source(),
             preprocess: self.images.choice(),
@@ -229,6 +241,8 @@ pub struct TrainArgs {
     /// A state dict to go on from [default: random weights]
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    #[command(flatten)]
+    head: HeadArgs,
     /// Length of the logits; must be the data's classes
     #[arg(long, value_name = "N")]
     classes: Option<usize>,
@@ -260,6 +274,7 @@ impl TrainArgs {
     pub fn recipe(&self) -> Recipe {
         let mut recipe = Recipe {
             weights: self.weights.clone().map_or(WeightsChoice::Train, WeightsChoice::File),
+            reinit_head: self.head.reinit_head,
             classes: self.classes,
             data: self.data.source(),
             preprocess: self.images.choice(),

@@ -17,7 +17,13 @@ pub enum SessionError {
     #[error("the weights have {found} classes, but --classes says {expected}: leave it out, or load other weights")]
     Classes { found: usize, expected: usize },
     #[error(
-        "the model has {model} classes, but the data has {data} ({labels}): {what} needs both to agree; pick other data or other weights"
+        "the weights' head has {found} classes, {expected} are asked for: leave --classes out to take the weights' own, or \
+         leave their head out and train a new one (--reinit-head)"
+    )]
+    Head { found: usize, expected: usize },
+    #[error(
+        "the model has {model} classes, but the data has {data} ({labels}): {what} needs both to agree; pick other data or \
+         other weights{}", if *.what == TRAINING { ", or train a new head for this data (--reinit-head)" } else { "" }
     )]
     ClassesOfData { model: usize, data: usize, labels: String, what: &'static str },
     #[error("{path}: its images have no labels, and {what} needs them: put them in one folder a class")]
@@ -47,6 +53,9 @@ pub enum SessionError {
     #[error(transparent)]
     Train(#[from] TrainError),
 }
+
+/// What needs labels, where a new head can be the remedy.
+pub(super) const TRAINING: &str = "training";
 
 fn remedy(done: &Option<Step>) -> String {
     let next = done.map_or(Some(Step::Stubs), |s| Step::ALL.get(s.index() + 1).copied());

@@ -51,19 +51,21 @@ impl Opened {
     /// the weights file, else the data.
     ///
     /// # Errors
-    /// Those of the data, the weights' file and the zoo; [`SessionError::Classes`] where the recipe contradicts the file.
+    /// Those of the data, the weights' file and the zoo; [`SessionError::Head`] where the recipe contradicts the file.
     pub fn open(recipe: &Recipe) -> Result<(Self, Graph), SessionError> {
         let dataset = Dataset::open(&recipe.data, recipe.seed)?;
         let from_file = match &recipe.weights {
             WeightsChoice::File(path) => weights::classes(&weights::read(path)?),
             WeightsChoice::Automatic | WeightsChoice::Train => None,
         };
-        if let (Some(found), Some(expected)) = (from_file, recipe.classes)
+        if let (Some(found), Some(expected), false) = (from_file, recipe.classes, recipe.reinit_head)
             && found != expected
         {
-            return Err(SessionError::Classes { found, expected });
+            return Err(SessionError::Head { found, expected });
         }
-        let classes = recipe.classes.or(from_file).unwrap_or(dataset.labels.len());
+        // A new head is for the data's classes; one that is kept brings its own.
+        let of_data = (dataset.labelled && recipe.reinit_head).then_some(dataset.labels.len());
+        let classes = recipe.classes.or(of_data).or(from_file).unwrap_or(dataset.labels.len());
         let preprocess = recipe.preprocess.resolve(dataset.preprocess());
         preprocess.check()?;
         let source = source_name(&recipe.data);

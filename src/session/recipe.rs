@@ -16,6 +16,10 @@ pub struct Recipe {
     pub model: ModelId,
     /// Where its weights come from.
     pub weights: WeightsChoice,
+    /// Whether a head of another class count than is asked for (by `classes`, else the data) is left out and a new one
+    /// trained. Never done unasked.
+    #[serde(default)]
+    pub reinit_head: bool,
     /// Length of the logits; from the weights' head, else the data, where it is not said.
     pub classes: Option<usize>,
     /// Images to calibrate on and to measure with.
@@ -69,6 +73,7 @@ impl Recipe {
         Self {
             model,
             weights: WeightsChoice::Automatic,
+            reinit_head: false,
             classes: None,
             data: Source::Sample,
             preprocess: PreprocessChoice::default(),

@@ -14,6 +14,8 @@ pub struct Session {
     /// The opened model, then one stage a finished step.
     history: Vec<Arc<Stage>>,
     pub(super) device: Device,
+    /// The weights came without their head: the last layer is random until it is trained.
+    pub(super) untrained_head: bool,
 }
 
 /// Where a running step reports to and asks whether to go on.
@@ -48,7 +50,8 @@ pub(super) fn skipped_line(skipped: &Skipped) -> String {
 impl Session {
     /// Nothing is open yet.
     pub fn new(device: Device) -> Self {
-        Self { recipe: Recipe::new(crate::zoo::ModelId::ShuffleNetV2X05), history: Vec::new(), device }
+        let recipe = Recipe::new(crate::zoo::ModelId::ShuffleNetV2X05);
+        Self { recipe, history: Vec::new(), device, untrained_head: false }
     }
 
     /// The choices so far.
@@ -127,6 +130,7 @@ impl Session {
             opened.preprocess.size,
         ));
         self.recipe = recipe;
+        self.untrained_head = false;
         self.history.clear();
         self.enter(Stage::Opened { opened: Arc::new(opened), graph: Arc::new(graph) }, start, to);
         Ok(())
@@ -145,6 +149,7 @@ impl Session {
             let next = match self.stage()?.done() {
                 None => Command::InsertStubs,
                 Some(Step::Stubs) => self.weights_command(to),
+                Some(Step::Weights) if self.untrained_head => Command::Train(self.recipe.train),
                 Some(Step::Weights) => Command::Fuse(self.fuse_options()),
                 Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig),
                 Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),

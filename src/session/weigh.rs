@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::error::TRAINING;
 use super::images::Images;
 use super::measure::float_accuracy;
 use super::state::Reporter;
@@ -74,17 +75,30 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mut opened = self.base(Step::Stubs)?.opened().clone();
         let mut graph = self.base(Step::Weights)?.graph().clone();
-        if let Some(found) = weights::classes(dict)
-            && found != opened.classes
-        {
+        let other = weights::classes(dict).filter(|found| *found != opened.classes);
+        let new_head = other.is_some() && self.recipe.reinit_head;
+        if let (Some(found), false) = (other, new_head) {
             if let Some(expected) = self.recipe.classes {
-                return Err(SessionError::Classes { found, expected });
+                return Err(SessionError::Head { found, expected });
             }
             to.info(format!("The weights have {found} classes: the model is built with as many."));
             (opened, graph) = self.restart_with(found, &opened, to)?;
         }
-        let graph = Arc::new(weights::load(&graph, dict)?);
-        self.weigh(opened, graph, origin, start, to)
+        if let Some(caution) = weights::caution(&graph, dict) {
+            to.warn(caution);
+        }
+        let graph = if let (Some(found), true) = (other, new_head) {
+            to.warn(format!(
+                "The weights' head of {found} classes is left out: the new one, of {}, is random until it is trained.",
+                opened.classes
+            ));
+            weights::load_without_head(&graph, dict)?
+        } else {
+            weights::load(&graph, dict)?
+        };
+        self.weigh(opened, Arc::new(graph), origin, start, to)?;
+        self.untrained_head = new_head;
+        Ok(())
     }
 
     /// Opens and stubs the model again with another class count.
@@ -107,7 +121,7 @@ impl Session {
     pub(super) fn train(&mut self, config: TrainConfig, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
         let opened = self.base(Step::Stubs)?.opened().clone();
-        opened.require_labels("training")?;
+        opened.require_labels(TRAINING)?;
         // From here on, or from where the weights of an earlier step 2 stand.
         let graph = match self.stage()?.as_ref() {
             Stage::Weighted { graph, .. } => graph.clone(),
@@ -134,7 +148,11 @@ impl Session {
         // Measured by the trainer at the end of the best epoch: a cancel must not wait for it again.
         let accuracy = outcome.valid.map(|score| score.accuracy());
         self.recipe.train = config;
-        self.choose_weights(WeightsChoice::Train);
+        // A new head is trained on top of its file each time that the recipe runs.
+        if !self.untrained_head {
+            self.choose_weights(WeightsChoice::Train);
+        }
+        self.untrained_head = false;
         self.enter(Stage::Weighted { opened, graph: Arc::new(outcome.graph), origin, accuracy }, start, to);
         Ok(())
     }

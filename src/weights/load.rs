@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
-use super::{KeyErrors, StateDict, WeightsError};
-use crate::graph::{Graph, Tensor};
+use super::{KeyErrors, StateDict, WeightsError, timm};
+use crate::graph::{Graph, NodeId, Tensor};
 
 /// What `DataParallel`, `torch.compile`, Lightning and hand-written wrappers put before torchvision's keys.
 const PREFIXES: [&str; 10] = [
@@ -17,18 +17,54 @@ const PREFIXES: [&str; 10] = [
     "net.",
 ];
 
-/// The last layers of torchvision's classifiers.
-const HEADS: [&str; 3] = ["fc.weight", "classifier.3.weight", "classifier.1.weight"];
+/// The last layers of torchvision's classifiers, and of timm's.
+const HEADS: [&str; 4] = ["fc.weight", "classifier.3.weight", "classifier.1.weight", "classifier.weight"];
 
-/// The float graph with the values of `dict`. Keys are torchvision's; a wrapper's prefix is found and stripped;
-/// `num_batches_tracked` is ignored, since no arithmetic of ours reads it.
+/// The float graph with the values of `dict`. Keys are torchvision's, or timm's for the same architecture; a wrapper's
+/// prefix is found and stripped; `num_batches_tracked` is ignored, since no arithmetic of ours reads it.
 ///
 /// # Errors
 /// [`WeightsError::Keys`] listing every missing, surplus and misshapen key; [`WeightsError::NotFinite`] for a NaN or an
-/// infinity.
+/// infinity; [`WeightsError::Padding`] for a file of timm's that computes something else here.
 pub fn load(graph: &Graph, dict: &StateDict) -> Result<Graph, WeightsError> {
+    fill(graph, dict, None)
+}
+
+/// As [`load`], but the last layer keeps what `graph` has there, and the file's, of whatever class count, is left out.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_without_head(graph: &Graph, dict: &StateDict) -> Result<Graph, WeightsError> {
+    fill(graph, dict, graph.params().last().map(|p| p.node))
+}
+
+/// What a user should know before trusting `dict` in `graph`, where there is something: timm's keys do not tell its
+/// variants apart.
+pub fn caution(graph: &Graph, dict: &StateDict) -> Option<String> {
+    timm_prefix(dict).is_some().then(|| {
+        format!(
+            "{} has timm's keys: read as its {} with PyTorch's padding. Weights of the tf_ variant have the same keys but \
+             pad otherwise, and would do worse: compare the accuracy.",
+            dict.source(),
+            graph.name
+        )
+    })
+}
+
+/// Takes every parameter from `dict`, except those of the node `kept`.
+fn fill(graph: &Graph, dict: &StateDict, kept: Option<NodeId>) -> Result<Graph, WeightsError> {
+    let renamed = match timm_prefix(dict) {
+        Some(prefix) => timm::to_torchvision(graph, dict, prefix)?,
+        None => None,
+    };
+    let dict = renamed.as_ref().unwrap_or(dict);
     let params = graph.params();
-    let wanted: Vec<(String, &Tensor)> = params.iter().map(|p| (graph.key(p), p.tensor)).collect();
+    let named = |kept_ones: bool| {
+        let params = params.iter().filter(move |p| (kept == Some(p.node)) == kept_ones);
+        params.map(|p| (graph.key(p), p.tensor)).collect::<Vec<(String, &Tensor)>>()
+    };
+    let wanted = named(false);
+    let left_out: HashSet<String> = named(true).into_iter().map(|(key, _)| key).collect();
     let prefix = prefix_of(dict, &wanted);
     let mut found: HashMap<&str, &Tensor> = HashMap::new();
     let mut errors = KeyErrors::default();
@@ -38,6 +74,7 @@ pub fn load(graph: &Graph, dict: &StateDict) -> Result<Graph, WeightsError> {
             Some(stripped) => {
                 found.insert(stripped, tensor);
             }
+            None if key.strip_prefix(prefix).is_some_and(|k| left_out.contains(k)) => {}
             None => errors.surplus.push(key.to_owned()),
         }
     }
@@ -65,7 +102,7 @@ pub fn load(graph: &Graph, dict: &StateDict) -> Result<Graph, WeightsError> {
     Ok(graph.with_params(&values))
 }
 
-/// Rows of the head, that is the number of classes; `None` where no head of torchvision's is found.
+/// Rows of the head, that is the number of classes; `None` where no head of torchvision's or timm's is found.
 pub fn classes(dict: &StateDict) -> Option<usize> {
     let matrix = |key: &str| dict.get(key).filter(|t| t.shape.len() == 2).map(|t| t.shape[0]);
     HEADS.iter().find_map(|head| PREFIXES.iter().find_map(|prefix| matrix(&format!("{prefix}{head}"))))
@@ -73,6 +110,11 @@ pub fn classes(dict: &StateDict) -> Option<usize> {
 
 fn is_counter(key: &str) -> bool {
     key == "num_batches_tracked" || key.ends_with(".num_batches_tracked")
+}
+
+/// The prefix before timm's keys of a MobileNet or an EfficientNet, where they are that.
+fn timm_prefix(dict: &StateDict) -> Option<&'static str> {
+    PREFIXES.into_iter().find(|prefix| timm::recognizes(dict, prefix))
 }
 
 /// The prefix under which most of the wanted keys are found; none, where it does not matter.

@@ -1,8 +1,8 @@
 //! Weights in and out: state dicts (`.pth`, `.pt`, `.safetensors`) and the int8 file (`.octet.safetensors`).
 //!
-//! A state dict loads into a float graph by torchvision's keys. Reading a pickle never runs code: the interpreter knows
-//! a handful of globals and builds plain data; anything else is refused by name. Every reader checks lengths before it
-//! allocates, every writer writes a temporary file and renames it.
+//! A state dict loads into a float graph by torchvision's keys, or by timm's for the same architecture. Reading a pickle
+//! never runs code: the interpreter knows a handful of globals and builds plain data; anything else is refused by name.
+//! Every reader checks lengths before it allocates, every writer writes a temporary file and renames it.
 //!
 //! This room knows the graph. It knows nothing of candle, of passes or of images.
 
@@ -13,6 +13,7 @@ mod load;
 pub mod octet;
 mod pickle;
 mod safe;
+mod timm;
 mod torch;
 
 use std::{io, path::Path};
@@ -20,7 +21,7 @@ use std::{io, path::Path};
 use crate::graph::GraphError;
 
 pub use dict::StateDict;
-pub use load::{classes, load};
+pub use load::{caution, classes, load, load_without_head};
 pub use safe::write_safetensors;
 
 /// Why weights could not be read, written or used. Each message is one sentence that names the file and the key.
@@ -48,6 +49,12 @@ pub enum WeightsError {
     /// A value that is no number.
     #[error("{path}: `{key}` holds {value} at position {position}; weights must be finite: training has diverged")]
     NotFinite { path: String, key: String, value: f32, position: usize },
+    /// timm's variants with TensorFlow's padding.
+    #[error(
+        "{path}: timm's tf_ models pad as TensorFlow does, one pixel off at every stride of 2, so these weights would not \
+         compute the same in torchvision's {model}: use those of a model without tf_, or torchvision's own"
+    )]
+    Padding { path: String, model: String },
     /// A graph that breaks its own rules.
     #[error("{path}: {source}")]
     Graph { path: String, source: GraphError },

@@ -230,3 +230,82 @@ fn a_file_that_cannot_be_written_leaves_nothing() {
     assert!(message(write_safetensors(&taken, &tiny(), false)).contains("taken"));
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "the temporary file is removed");
 }
+
+/// The keys of timm's models and torchvision's names for them, one pair a line, as `tests/fixtures/timm_keys.py` wrote
+/// them after it had compared the logits of both models.
+fn timm_keys(model: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(fixture(&format!("timm.{model}.txt"))).expect("a fixture");
+    let pairs = text.lines().map(|line| line.split_once(' ').expect("two keys"));
+    pairs.map(|(timm, torchvision)| (timm.to_owned(), torchvision.to_owned())).collect()
+}
+
+/// A dictionary under timm's keys for `graph`, its values told apart by their torchvision names.
+fn timm_dict(path: &str, prefix: &str, graph: &Graph, pairs: &[(String, String)]) -> StateDict {
+    let params = graph.params();
+    let entries = pairs.iter().map(|(timm, torchvision)| {
+        let param = params.iter().find(|p| graph.key(p) == *torchvision).expect("the zoo has timm's keys");
+        let mut shape = param.tensor.shape.clone();
+        if timm == "conv_head.weight" && shape.len() == 2 {
+            shape.extend([1, 1]);
+        }
+        (format!("{prefix}{timm}"), Tensor::full(shape, 1.0 + torchvision.len() as f32))
+    });
+    StateDict::new(Path::new(path), entries.collect())
+}
+
+#[test]
+fn timms_keys_are_renamed() {
+    for model in ["mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_s"] {
+        let graph =
+            crate::zoo::build(model.parse().expect("in the zoo"), crate::zoo::ModelConfig { classes: 7, size: 32 })
+                .expect("a model");
+        let pairs = timm_keys(model);
+        assert_eq!(pairs.len(), graph.params().len(), "{model}");
+        for prefix in ["", "module."] {
+            let dict = timm_dict("model.safetensors", prefix, &graph, &pairs);
+            assert_eq!(classes(&dict), Some(7), "{model}");
+            assert!(caution(&graph, &dict).is_some_and(|c| c.contains("tf_")), "{model}");
+            let loaded = load(&graph, &dict).unwrap_or_else(|e| panic!("{e}"));
+            for param in loaded.params() {
+                let key = loaded.key(&param);
+                let value = |key: &str| f64::from(1.0 + key.len() as f32);
+                // A batch norm is scaled from timm's eps to ours.
+                let variance = format!("{}.running_var", loaded.node(param.node).name);
+                let normalizes = pairs.iter().any(|(_, name)| *name == variance);
+                let factor = match (param.part, normalizes) {
+                    ("weight", true) => ((value(&variance) + 1e-3) / (value(&variance) + 1e-5)).sqrt(),
+                    _ => 1.0,
+                };
+                let expected = (value(&key) * factor) as f32;
+                assert!(param.tensor.data.iter().all(|v| *v == expected), "{model}: {key}");
+            }
+        }
+        let error = message(load(&graph, &timm_dict("tf_model-1234.pth", "", &graph, &pairs)));
+        assert!(error.contains("tf_model-1234.pth") && error.contains("pad"), "{error}");
+        // One key that the table does not know is surplus, the one that it stood for missing.
+        let mut other = pairs;
+        other[3].0 = "blocks.9.9.conv_dw.weight".to_owned();
+        other[3].1 = graph.key(&graph.params()[0]);
+        let error = message(load(&graph, &timm_dict("model.pth", "", &graph, &other)));
+        assert!(error.contains("1 surplus: `blocks.9.9.conv_dw.weight`") && error.contains("1 missing"), "{error}");
+    }
+}
+
+#[test]
+fn a_head_is_left_out_only_on_request() {
+    let mut entries = TINY.to_vec();
+    entries[5].1 = &[9, 4];
+    entries[6].1 = &[9];
+    let dict = dict(&entries);
+    assert!(message(load(&tiny(), &dict)).contains("fc.weight"));
+    let graph = tiny().with_params(&[("fc.weight".to_owned(), Tensor::full([5, 4], 0.25))].into());
+    let loaded = load_without_head(&graph, &dict).expect("the rest fits");
+    for param in loaded.params() {
+        let expected = match loaded.key(&param).as_str() {
+            "fc.weight" => vec![0.25; 20],
+            "fc.bias" => vec![0.0; 5],
+            _ => values(param.tensor.len()),
+        };
+        assert_eq!(param.tensor.data[..], expected[..], "{}", loaded.key(&param));
+    }
+}
