@@ -2,7 +2,11 @@
 //!
 //! `cargo run --release --example train_speed [-- MODEL...]`
 
-use std::{cell::Cell, ops::ControlFlow, time::Instant};
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
 
 use octet::{
     exec::float::Device,
@@ -48,15 +52,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{:22} {:>9} {:>9}", "model", "ms/step", "images/s");
     for model in models {
         let graph = init(&build(model, ModelConfig { classes: CLASSES, size: 32 })?, 1);
-        let (begin, mut rates, steps) = (Instant::now(), Vec::new(), Cell::new(0));
+        let (begin, mut rates, steps) = (Instant::now(), Vec::new(), AtomicUsize::new(0));
         let enough = || {
-            steps.set(steps.get() + 1);
-            let done = steps.get() > 6 && begin.elapsed().as_secs_f64() > SECONDS;
+            let done = steps.load(Ordering::Relaxed) > 6 && begin.elapsed().as_secs_f64() > SECONDS;
             if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let mut note = |event| {
             if let TrainEvent::Step { images_per_second, .. } = event {
                 rates.push(images_per_second);
+                steps.fetch_add(1, Ordering::Relaxed);
             }
         };
         train(&graph, &Noise, None, &config, &Device::Cpu, &mut note, &enough)?;

@@ -185,7 +185,7 @@ fn train_then_ptq_then_classify_on_a_folder() {
             "--size",
             "32",
             "--calibration-batches",
-            "2",
+            "9",
             "--batch",
             "8",
             "--json",

@@ -8,6 +8,9 @@ use octet::{
     zoo::init,
 };
 
+/// A checkpoint that never stops.
+const GO_ON: fn() -> std::ops::ControlFlow<()> = || std::ops::ControlFlow::Continue(());
+
 const BATCH: usize = 6;
 const SIZE: usize = 10;
 
@@ -56,7 +59,7 @@ fn every_operation() -> Graph {
 /// `<direction, logits>` in training, always with the same dropout.
 fn objective(graph: &Graph, images: &[f32], direction: &[f32]) -> f64 {
     let mut model = Trainable::new(graph, &Device::Cpu).expect("it runs");
-    let logits = model.forward(images, BATCH, 11).and_then(|p| p.logits()).expect("it runs");
+    let logits = model.forward(images, BATCH, 11, &GO_ON).and_then(|p| p.logits()).expect("it runs");
     logits.iter().zip(direction).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
@@ -65,8 +68,8 @@ fn each_parameters_gradient_is_the_slope_along_it() {
     let graph = every_operation();
     let (images, direction) = (numbers(BATCH * 3 * SIZE * SIZE, 1), numbers(BATCH * 5, 2));
     let mut model = Trainable::new(&graph, &Device::Cpu).expect("it runs");
-    let pass = model.forward(&images, BATCH, 11).expect("it runs");
-    let gradients = model.backward(pass, &direction).expect("it runs backward");
+    let pass = model.forward(&images, BATCH, 11, &GO_ON).expect("it runs");
+    let gradients = model.backward(pass, &direction, &GO_ON).expect("it runs backward");
     let mut checked = 0;
     for (parameter, gradient) in model.parameters().iter().zip(&gradients) {
         assert_eq!(gradient.is_some(), parameter.is_trainable(), "{}", parameter.key);
@@ -122,7 +125,7 @@ fn running_statistics_move_as_torchs() {
     b.push("flatten", Op::Flatten, &[x]);
     let mut model = Trainable::new(&b.finish(), &Device::Cpu).expect("it runs");
     // Channel 0 holds 1, 2, 3, 6 (mean 3, unbiased variance 14 / 3); channel 1 is constant.
-    model.forward(&[1.0, 2.0, 5.0, 5.0, 3.0, 6.0, 5.0, 5.0], 2, 0).expect("it runs");
+    model.forward(&[1.0, 2.0, 5.0, 5.0, 3.0, 6.0, 5.0, 5.0], 2, 0, &GO_ON).expect("it runs");
     let graph = model.graph().expect("it comes back");
     let of =
         |part: &str| graph.params().into_iter().find(|p| p.part == part).expect("of batch norm").tensor.data.to_vec();

@@ -1,11 +1,14 @@
 //! Training from end to end on a problem that is easy to learn.
 
-use std::{cell::Cell, ops::ControlFlow};
+use std::{
+    ops::ControlFlow,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use octet::{
     exec::float::Device,
     graph::{Activation, Builder, ConvSpec, Graph, Op, Shape},
-    train::{BatchSource, LabelledBatch, Optimizer, TrainConfig, TrainError, TrainOutcome, train},
+    train::{BatchSource, LabelledBatch, Optimizer, TrainConfig, TrainError, TrainEvent, TrainOutcome, train},
     zoo::init,
 };
 
@@ -64,7 +67,7 @@ fn config(epochs: usize) -> TrainConfig {
     TrainConfig { epochs, batch: 16, learning_rate: 1e-2, ..TrainConfig::default() }
 }
 
-fn go(config: &TrainConfig, checkpoint: &dyn Fn() -> ControlFlow<()>) -> Result<TrainOutcome, TrainError> {
+fn go(config: &TrainConfig, checkpoint: &(dyn Fn() -> ControlFlow<()> + Sync)) -> Result<TrainOutcome, TrainError> {
     let (data, held_out) = (Sides { count: 70 }, Sides { count: 20 });
     train(&tiny(), &data, Some(&held_out), config, &Device::Cpu, &mut |_| (), checkpoint)
 }
@@ -95,19 +98,21 @@ fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
 
 #[test]
 fn stopping_keeps_the_best_so_far() {
-    let asked = Cell::new(0);
-    // An epoch asks 4 times to train and 2 times to score.
-    let stop_at = |n: usize| {
-        asked.set(0);
-        go(&config(6), &|| {
-            asked.set(asked.get() + 1);
-            if asked.get() > n { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-        .expect("stopping is no error")
-    };
-    let early = stop_at(0);
+    let early = go(&config(6), &|| ControlFlow::Break(())).expect("stopping is no error");
     assert!(early.stopped && early.epochs == 0 && early.graph == tiny());
-    let late = stop_at(14);
+
+    let (data, held_out) = (Sides { count: 70 }, Sides { count: 20 });
+    let epochs = AtomicUsize::new(0);
+    let mut count = |event| {
+        if matches!(event, TrainEvent::Epoch(_)) {
+            epochs.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let enough = || {
+        if epochs.load(Ordering::Relaxed) == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let late = train(&tiny(), &data, Some(&held_out), &config(6), &Device::Cpu, &mut count, &enough)
+        .expect("stopping is no error");
     assert!(late.stopped && late.epochs == 2 && late.valid.is_some());
 }
 

@@ -52,8 +52,9 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     let mut cards = texts.into_iter().enumerate().peekable();
     while cards.peek().is_some() {
         ui.horizontal_top(|ui| {
-            ui.spacing_mut().item_spacing.x = GAP;
+            ui.spacing_mut().item_spacing.x = 0.0;
             ui.add_space(left);
+            ui.spacing_mut().item_spacing.x = GAP;
             for (i, (title, text, button)) in cards.by_ref().take(columns) {
                 if card_ui(ui, WIDTH, title, text, button, i == 0, idle) {
                     clicked = Some(i);

@@ -16,6 +16,9 @@ pub enum ExecError {
     /// The instruction set that was asked for.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// A checkpoint said so.
+    #[error("stopped")]
+    Stopped,
     /// Candle refused an operation.
     #[error("tensor operation failed: {0}")]
     Candle(#[from] candle_core::Error),

@@ -6,3 +6,6 @@ pub mod float;
 pub mod int8;
 
 pub use error::ExecError;
+
+/// What long work asks as it goes: `Break` ends it with [`ExecError::Stopped`]; it may block to pause.
+pub type Checkpoint<'a> = &'a (dyn Fn() -> std::ops::ControlFlow<()> + Sync);

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::state::{Reporter, skipped_line};
+use super::state::Reporter;
 use super::{Calibration, Event, ObserverView, Session, SessionError, Stage, Step};
 use crate::data::shuffled;
 use crate::exec::float::{Activation, Model};
@@ -52,9 +52,7 @@ impl Session {
         to.progress("Calibrating", 0, total);
         for batch in split.batches(order, calibration.batch, &opened.preprocess, None) {
             to.checkpoint()?;
-            for skipped in &batch.skipped {
-                to.warn(skipped_line(skipped));
-            }
+            to.unreadable(opened, &batch.skipped);
             if batch.is_empty() {
                 continue;
             }

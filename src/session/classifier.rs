@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::pick::{PreprocessChoice, source_name};
+use super::pick::PreprocessChoice;
 use super::{Opened, SessionError};
 use crate::data::{Dataset, Image, Preprocess, Source};
 use crate::exec::float::{Device, Model};
@@ -129,7 +129,7 @@ impl Classifier {
     }
 
     /// Fraction of the held-out images of `dataset` that it names rightly, and how many there are; `source` is what
-    /// messages call the data.
+    /// messages call the data, and `warn` hears of files that are no images.
     ///
     /// # Errors
     /// Where the data has no labels, none held out, or other classes than the model.
@@ -137,16 +137,14 @@ impl Classifier {
         &mut self,
         dataset: Dataset,
         source: &Source,
-        progress: &mut dyn FnMut(usize, usize),
+        warn: &mut dyn FnMut(&str),
     ) -> Result<(f64, usize), SessionError> {
-        let opened = Opened {
-            dataset: dataset.into(),
-            preprocess: self.preprocess,
-            classes: self.classes(),
-            source: source_name(source),
-        };
+        let opened = Opened::new(dataset, self.preprocess, self.classes(), source);
         opened.require_labels("evaluation")?;
         opened.require_held_out()?;
-        super::measure::accuracy_of(&opened, &mut |images, batch| self.run(images, batch), progress)
+        super::measure::accuracy_of(&opened, &mut |images, batch| self.run(images, batch), &mut |_, skipped| {
+            opened.unreadable(skipped).iter().for_each(|line| warn(line));
+            Ok(())
+        })
     }
 }

@@ -1,4 +1,6 @@
-use crate::data::{Augment, Preprocess, Split, shuffled};
+use std::cell::RefCell;
+
+use crate::data::{Augment, Preprocess, Skipped, Split, shuffled};
 use crate::train::{BatchSource, LabelledBatch};
 
 /// Pixels by which training moves an image at most, for each 32 of its side.
@@ -8,6 +10,14 @@ const SHIFT_PER_32: usize = 2;
 pub(super) struct Images<'a> {
     pub split: &'a Split,
     pub preprocess: Preprocess,
+    /// Files that could not be read, as often as they were met.
+    pub skipped: RefCell<Vec<Skipped>>,
+}
+
+impl<'a> Images<'a> {
+    pub fn new(split: &'a Split, preprocess: Preprocess) -> Self {
+        Self { split, preprocess, skipped: RefCell::default() }
+    }
 }
 
 impl BatchSource for Images<'_> {
@@ -28,6 +38,9 @@ impl BatchSource for Images<'_> {
         let shift = SHIFT_PER_32 * self.preprocess.size / 32;
         let augment = augment.map(|seed| Augment { flip: true, shift, seed });
         let batches = self.split.batches(order, batch, &self.preprocess, augment);
-        Box::new(batches.map(|b| LabelledBatch { images: b.images, labels: b.labels }))
+        Box::new(batches.map(|b| {
+            self.skipped.borrow_mut().extend(b.skipped);
+            LabelledBatch { images: b.images, labels: b.labels }
+        }))
     }
 }

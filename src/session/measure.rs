@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::state::Reporter;
 use super::{Opened, SessionError};
-use crate::data::{Preprocess, Split};
+use crate::data::{Preprocess, Skipped, Split};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::Plan;
 use crate::graph::Graph;
@@ -46,6 +46,9 @@ pub struct Measured {
 
 /// Any way to run a network: `[batch, 3, size, size]` and the batch in, `[batch, classes]` out.
 type Logits<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError> + 'a;
+
+/// Hears how many images were seen and which could not be read; an error ends the work.
+type Ask<'a> = dyn FnMut(usize, &[Skipped]) -> Result<(), SessionError> + 'a;
 
 /// A few images, ready for a network.
 pub(super) struct Inputs {
@@ -95,27 +98,25 @@ fn accuracy(
     if opened.why_no_accuracy().is_some() {
         return Ok(None);
     }
-    let control = to.control;
-    let mut checked = |images: &[f32], batch: usize| {
-        if control.checkpoint().is_break() {
-            return Err(SessionError::Cancelled);
-        }
-        logits(images, batch)
-    };
-    let (accuracy, _) = accuracy_of(opened, &mut checked, &mut |seen, total| to.progress(what, seen, total))?;
+    let (accuracy, _) = accuracy_of(opened, logits, &mut |seen, skipped| {
+        to.unreadable(opened, skipped);
+        to.progress(what, seen, opened.dataset.valid.len());
+        to.checkpoint()
+    })?;
     Ok(Some(accuracy))
 }
 
-/// Fraction of the held-out images whose largest logit is their label's, and how many could be read.
+/// Fraction of the held-out images whose largest logit is their label's, and how many could be read. Before each batch
+/// `ask` hears how many were seen and which could not be read, and may end it.
 pub(super) fn accuracy_of(
     opened: &Opened,
     logits: &mut Logits<'_>,
-    progress: &mut dyn FnMut(usize, usize),
+    ask: &mut Ask<'_>,
 ) -> Result<(f64, usize), SessionError> {
     let split = &opened.dataset.valid;
     let (mut right, mut seen) = (0, 0);
-    progress(0, split.len());
     for batch in split.batches((0..split.len()).collect(), BATCH, &opened.preprocess, None) {
+        ask(seen, &batch.skipped)?;
         if batch.is_empty() {
             continue;
         }
@@ -124,7 +125,6 @@ pub(super) fn accuracy_of(
             right += usize::from(argmax(row)? == *label);
         }
         seen += batch.indices.len();
-        progress(seen, split.len());
     }
     if seen == 0 {
         return Err(SessionError::NothingToSee { path: opened.source.clone() });

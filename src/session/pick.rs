@@ -1,9 +1,10 @@
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Recipe, SessionError, WeightsChoice};
-use crate::data::{Dataset, Fit, Preprocess, Source};
+use crate::data::{Dataset, Fit, Preprocess, Skipped, Source};
 use crate::graph::Graph;
 use crate::weights;
 use crate::zoo::{self, ModelConfig};
@@ -44,6 +45,8 @@ pub struct Opened {
     pub classes: usize,
     /// What the data is called in messages.
     pub source: String,
+    /// Files that turned out to be no image, each named once.
+    unreadable: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Opened {
@@ -68,8 +71,28 @@ impl Opened {
         let classes = recipe.classes.or(of_data).or(from_file).unwrap_or(dataset.labels.len());
         let preprocess = recipe.preprocess.resolve(dataset.preprocess());
         preprocess.check()?;
-        let source = source_name(&recipe.data);
-        Self { dataset: Arc::new(dataset), preprocess, classes, source }.build(recipe)
+        Self::new(dataset, preprocess, classes, &recipe.data).build(recipe)
+    }
+
+    /// Data as a model of `classes` classes sees it.
+    pub(super) fn new(dataset: Dataset, preprocess: Preprocess, classes: usize, source: &Source) -> Self {
+        let source = match source {
+            Source::Sample => "the embedded sample".to_owned(),
+            Source::Path(path) => path.display().to_string(),
+        };
+        Self { dataset: Arc::new(dataset), preprocess, classes, source, unreadable: Arc::default() }
+    }
+
+    /// A line for each file that turned out to be no image and was not named before, with the count so far.
+    pub(super) fn unreadable(&self, skipped: &[Skipped]) -> Vec<String> {
+        let mut known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = Vec::new();
+        for file in skipped {
+            if known.insert(file.name.clone()) {
+                lines.push(format!("Skipped {}: {} ({} skipped so far)", file.name, file.reason, known.len()));
+            }
+        }
+        lines
     }
 
     /// The same data under a model of another class count.
@@ -132,13 +155,5 @@ impl Opened {
         } else {
             (0..self.classes).map(|i| i.to_string()).collect()
         }
-    }
-}
-
-/// What messages call the data.
-pub(super) fn source_name(source: &Source) -> String {
-    match source {
-        Source::Sample => "the embedded sample".to_owned(),
-        Source::Path(path) => path.display().to_string(),
     }
 }

@@ -33,6 +33,13 @@ impl Reporter<'_> {
         (self.emit)(Event::Log(LogLine::warning(text)));
     }
 
+    /// Names files that are no images, each once.
+    pub fn unreadable(&mut self, opened: &Opened, skipped: &[Skipped]) {
+        for line in opened.unreadable(skipped) {
+            self.warn(line);
+        }
+    }
+
     pub fn progress(&mut self, what: &'static str, done: usize, total: usize) {
         (self.emit)(Event::Progress(Progress { what, done, total }));
     }
@@ -40,11 +47,6 @@ impl Reporter<'_> {
     pub fn checkpoint(&self) -> Result<(), SessionError> {
         if self.control.checkpoint().is_break() { Err(SessionError::Cancelled) } else { Ok(()) }
     }
-}
-
-/// What the log says of a file that was left out.
-pub(super) fn skipped_line(skipped: &Skipped) -> String {
-    format!("Skipped {}: {}", skipped.name, skipped.reason)
 }
 
 impl Session {
@@ -118,9 +120,7 @@ impl Session {
     fn open(&mut self, recipe: Recipe, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
         let (opened, graph) = Opened::open(&recipe)?;
-        for skipped in &opened.dataset.skipped {
-            to.warn(skipped_line(skipped));
-        }
+        to.unreadable(&opened, &opened.dataset.skipped);
         to.info(format!(
             "{}: {} training and {} held-out images, {} classes, {} px.",
             opened.source,

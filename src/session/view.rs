@@ -212,7 +212,7 @@ impl Stage {
             Self::Prepared { report, .. } => format!("{} observers", report.observed.len()),
             Self::Calibrated { images, .. } => format!("{images} images"),
             Self::Converted { .. } => "not saved".to_owned(),
-            Self::Saved { measured, .. } => format!("{:.1}x smaller", measured.shrink),
+            Self::Saved { measured, .. } => format!("{:.1}× smaller", measured.shrink),
         }
     }
 }

@@ -127,8 +127,8 @@ impl Session {
             Stage::Weighted { graph, .. } => graph.clone(),
             _ => self.base(Step::Weights)?.graph().clone(),
         };
-        let images = Images { split: &opened.dataset.train, preprocess: opened.preprocess };
-        let held_out = Images { split: &opened.dataset.valid, preprocess: opened.preprocess };
+        let images = Images::new(&opened.dataset.train, opened.preprocess);
+        let held_out = Images::new(&opened.dataset.valid, opened.preprocess);
         let valid = (!held_out.is_empty()).then_some(&held_out as &dyn BatchSource);
         let config = TrainConfig { seed: self.recipe.seed, ..config };
         let control = to.control;
@@ -141,6 +141,9 @@ impl Session {
             &mut |event| (to.emit)(Event::Training(event)),
             &|| control.checkpoint(),
         )?;
+        for skipped in [&images.skipped, &held_out.skipped] {
+            to.unreadable(&opened, &skipped.borrow());
+        }
         if outcome.epochs == 0 && outcome.stopped {
             return Err(SessionError::Cancelled);
         }

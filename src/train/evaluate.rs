@@ -1,7 +1,13 @@
-use std::ops::ControlFlow;
-
 use super::{BatchSource, TrainError, loss::cross_entropy};
-use crate::{exec::float::Model, graph::Graph};
+use crate::{
+    exec::{Checkpoint, float::Model},
+    graph::Graph,
+};
+
+/// Multiply-accumulates between two checkpoints: a fraction of a second.
+const BATCH_MACS: u64 = 10_000_000_000;
+/// Images a batch at most.
+const MAX_BATCH: u64 = 128;
 
 /// Top-1 accuracy and loss over labelled images.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,10 +42,10 @@ pub fn evaluate(
     model: &Model,
     graph: &Graph,
     source: &dyn BatchSource,
-    batch: usize,
-    checkpoint: &dyn Fn() -> ControlFlow<()>,
+    checkpoint: Checkpoint<'_>,
 ) -> Result<Option<Score>, TrainError> {
     let mut score = Score::default();
+    let batch = (BATCH_MACS / graph.macs().max(1)).clamp(1, MAX_BATCH) as usize;
     for images in source.batches((0..source.len()).collect(), batch, None) {
         if checkpoint().is_break() {
             return Ok(None);

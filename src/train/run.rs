@@ -1,11 +1,14 @@
-use std::{ops::ControlFlow, time::Instant};
+use std::time::Instant;
 
 use super::{
     BatchSource, LabelledBatch, Score, TrainConfig, TrainError, evaluate, loss::cross_entropy, optimizer::Stepper,
     schedule::learning_rate,
 };
 use crate::{
-    exec::float::{Device, Model, Trainable},
+    exec::{
+        Checkpoint, ExecError,
+        float::{Device, Model, Trainable},
+    },
     graph::Graph,
 };
 
@@ -61,7 +64,7 @@ pub struct TrainOutcome {
 
 /// Trains `graph` on `source`, scoring each epoch on `valid`.
 ///
-/// `checkpoint` is asked before every batch and may block; when it breaks off, the best weights so far come back (those
+/// `checkpoint` is asked before every batch and every layer, and may block; when it breaks off, the best weights so far come back (those
 /// of the moment, where no epoch was finished).
 ///
 /// # Errors
@@ -74,7 +77,7 @@ pub fn train(
     config: &TrainConfig,
     device: &Device,
     report: &mut dyn FnMut(TrainEvent),
-    checkpoint: &dyn Fn() -> ControlFlow<()>,
+    checkpoint: Checkpoint<'_>,
 ) -> Result<TrainOutcome, TrainError> {
     config.check()?;
     if source.is_empty() {
@@ -89,7 +92,7 @@ pub fn train(
         };
         let now = run.trainable.graph()?;
         let score = match valid {
-            Some(valid) => match evaluate(&Model::new(&now, device)?, &now, valid, config.batch, checkpoint)? {
+            Some(valid) => match evaluate(&Model::new(&now, device)?, &now, valid, checkpoint)? {
                 Some(score) => Some(score),
                 None => return stopped(best, &run, epoch),
             },
@@ -153,7 +156,7 @@ impl<'a> Run<'a> {
         &mut self,
         epoch: usize,
         report: &mut dyn FnMut(TrainEvent),
-        checkpoint: &dyn Fn() -> ControlFlow<()>,
+        checkpoint: Checkpoint<'_>,
     ) -> Result<Option<Score>, TrainError> {
         let seed = self.config.seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(epoch as u64);
         let mut order = self.source.shuffled(seed);
@@ -172,7 +175,11 @@ impl<'a> Run<'a> {
             let warmup = self.config.warmup * self.steps as f64;
             let total = self.config.epochs * self.steps;
             let lr = learning_rate(self.config.learning_rate, number, warmup, total);
-            let (loss, correct) = self.step(&images, lr, seed.wrapping_add((number as u64) << 20))?;
+            let step_seed = seed.wrapping_add((number as u64) << 20);
+            let (loss, correct) = match self.step(&images, lr, step_seed, checkpoint) {
+                Err(TrainError::Exec(ExecError::Stopped)) => return Ok(None),
+                result => result?,
+            };
             if !loss.is_finite() {
                 return Err(TrainError::Diverged { loss, epoch, step, lr });
             }
@@ -192,11 +199,17 @@ impl<'a> Run<'a> {
     }
 
     /// Forward, backward, optimizer; the batch's loss and how many it got right. Weights stay where the loss is no number.
-    fn step(&mut self, images: &LabelledBatch, lr: f64, seed: u64) -> Result<(f32, usize), TrainError> {
-        let pass = self.trainable.forward(&images.images, images.labels.len(), seed)?;
+    fn step(
+        &mut self,
+        images: &LabelledBatch,
+        lr: f64,
+        seed: u64,
+        checkpoint: Checkpoint<'_>,
+    ) -> Result<(f32, usize), TrainError> {
+        let pass = self.trainable.forward(&images.images, images.labels.len(), seed, checkpoint)?;
         let loss = cross_entropy(&pass.logits()?, &images.labels, self.classes, self.config.label_smoothing)?;
         if loss.mean.is_finite() {
-            let gradients = self.trainable.backward(pass, &loss.gradient)?;
+            let gradients = self.trainable.backward(pass, &loss.gradient, checkpoint)?;
             self.stepper.step(self.trainable.parameters(), &gradients, lr)?;
         }
         Ok((loss.mean, loss.correct))

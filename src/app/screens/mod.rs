@@ -146,7 +146,11 @@ pub(super) fn screen_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 }
 
 fn scrolled(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
-    ScrollArea::vertical().auto_shrink(false).show(ui, draw);
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        // The bar floats over the content's right edge.
+        let room = egui::Margin { right: 16, ..egui::Margin::ZERO };
+        egui::Frame::NONE.inner_margin(room).show(ui, draw);
+    });
 }
 
 /// A paragraph of secondary text, no wider than the eye likes.

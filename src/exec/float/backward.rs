@@ -7,7 +7,7 @@ use super::{
     trainable::{Pass, Trainable},
 };
 use crate::{
-    exec::ExecError,
+    exec::{Checkpoint, ExecError},
     graph::{Node, NodeId, Op},
     kernels::float::{self as kernel, Function, Geometry, in_pool},
 };
@@ -50,7 +50,12 @@ impl Trainable {
     ///
     /// # Errors
     /// [`ExecError::Candle`] where `logits_grad` has another length than the logits, or the device fails.
-    pub fn backward(&self, pass: Pass, logits_grad: &[f32]) -> Result<Vec<Option<Tensor>>, ExecError> {
+    pub fn backward(
+        &self,
+        pass: Pass,
+        logits_grad: &[f32],
+        checkpoint: Checkpoint<'_>,
+    ) -> Result<Vec<Option<Tensor>>, ExecError> {
         let last = self.graph.output();
         let shape = dims(pass.batch, self.graph.node(last).shape);
         let seed = Tensor::from_slice(logits_grad, shape, live(&pass.values, last).device())?;
@@ -63,6 +68,9 @@ impl Trainable {
             gradients.give(last, seed, false)?;
             for (id, node) in self.graph.iter().rev() {
                 let Some(gradient) = gradients.values[id.index()].take() else { continue };
+                if checkpoint().is_break() {
+                    return Err(ExecError::Stopped);
+                }
                 if self.trained[id.index()] {
                     self.node_backward(id, node, gradient, &pass, &mut gradients)?;
                 }

@@ -8,7 +8,7 @@ use super::{
     parameters::{Parameter, Parameters},
 };
 use crate::{
-    exec::ExecError,
+    exec::{Checkpoint, ExecError},
     graph::{BatchNorm2d, Graph, NodeId, Op},
     kernels::float::{self as kernel, Function, in_pool, moments},
 };
@@ -88,19 +88,28 @@ impl Trainable {
     ///
     /// # Errors
     /// [`ExecError::Input`] where `images` is not that long.
-    pub fn forward(&mut self, images: &[f32], batch: usize, seed: u64) -> Result<Pass, ExecError> {
+    pub fn forward(
+        &mut self,
+        images: &[f32],
+        batch: usize,
+        seed: u64,
+        checkpoint: Checkpoint<'_>,
+    ) -> Result<Pass, ExecError> {
         let input = upload(&self.graph, images, batch, &self.device)?;
         let this = &*self;
-        in_pool(|| this.walk(input, batch, seed))
+        in_pool(|| this.walk(input, batch, seed, checkpoint))
     }
 
-    fn walk(&self, input: Tensor, batch: usize, seed: u64) -> Result<Pass, ExecError> {
+    fn walk(&self, input: Tensor, batch: usize, seed: u64, checkpoint: Checkpoint<'_>) -> Result<Pass, ExecError> {
         let count = self.graph.nodes.len();
         let mut pass =
             Pass { batch, values: vec![None; count], coefficients: vec![None; count], factors: vec![None; count] };
         for (id, node) in self.graph.iter() {
             if self.deferred[id.index()] {
                 continue;
+            }
+            if checkpoint().is_break() {
+                return Err(ExecError::Stopped);
             }
             let value = if node.inputs.is_empty() { input.clone() } else { self.node_forward(id, &mut pass, seed)? };
             pass.values[id.index()] = Some(value);
