@@ -120,6 +120,7 @@ fn a_switched_off_fusion_leaves_its_batch_norm_and_convert_says_so() {
 /// Sends a command to the worker and waits for its end, at most a minute.
 fn run(worker: &Worker, view: &mut View, command: Command) {
     let kind = command.kind();
+    view.finished = None;
     assert!(worker.send(command));
     let end = Instant::now() + Duration::from_secs(60);
     loop {
