@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::error::TRAINING;
 use super::{Recipe, SessionError, WeightsChoice};
 use crate::data::{Dataset, Fit, Preprocess, Skipped, Source};
 use crate::graph::Graph;
@@ -69,6 +70,10 @@ impl Opened {
         // A new head is for the data's classes; one that is kept brings its own.
         let of_data = (dataset.labelled && recipe.reinit_head).then_some(dataset.labels.len());
         let classes = recipe.classes.or(of_data).or(from_file).unwrap_or(dataset.labels.len());
+        // Nothing says how many classes there are: neither weights nor labels.
+        if classes == 0 && recipe.classes.is_none() {
+            return Err(SessionError::NoLabels { path: source_name(&recipe.data), what: TRAINING });
+        }
         let preprocess = recipe.preprocess.resolve(dataset.preprocess());
         preprocess.check()?;
         Self::new(dataset, preprocess, classes, &recipe.data).build(recipe)
@@ -76,11 +81,13 @@ impl Opened {
 
     /// Data as a model of `classes` classes sees it.
     pub(super) fn new(dataset: Dataset, preprocess: Preprocess, classes: usize, source: &Source) -> Self {
-        let source = match source {
-            Source::Sample => "the embedded sample".to_owned(),
-            Source::Path(path) => path.display().to_string(),
-        };
-        Self { dataset: Arc::new(dataset), preprocess, classes, source, unreadable: Arc::default() }
+        Self {
+            dataset: Arc::new(dataset),
+            preprocess,
+            classes,
+            source: source_name(source),
+            unreadable: Arc::default(),
+        }
     }
 
     /// A line for each file that turned out to be no image and was not named before, with the count so far.
@@ -155,5 +162,13 @@ impl Opened {
         } else {
             (0..self.classes).map(|i| i.to_string()).collect()
         }
+    }
+}
+
+/// What messages call the data.
+fn source_name(source: &Source) -> String {
+    match source {
+        Source::Sample => "the embedded sample".to_owned(),
+        Source::Path(path) => path.display().to_string(),
     }
 }
