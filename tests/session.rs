@@ -253,3 +253,33 @@ fn pause_halts_and_resume_goes_on() {
     }
     assert_eq!(view.observed_images, 4800);
 }
+
+/// Time that this thread has spent on a processor, which other tests on the same machine do not lengthen.
+#[cfg(target_os = "linux")]
+fn busy() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells a thread's time");
+    Duration::from_nanos(stat.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds"))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn taking_events_in_costs_a_frame_next_to_nothing() {
+    let worker = Worker::spawn(Device::Cpu, || {}).expect("a thread");
+    let mut view = View::default();
+    run(&worker, &mut view, Command::Open(Box::new(recipe())));
+    for step in [Step::Stubs, Step::Weights, Step::Fuse, Step::Prepare] {
+        run(&worker, &mut view, command_of(step));
+    }
+    view.finished = None;
+    assert!(worker.send(Command::Calibrate(Calibration { batches: 180, batch: 32 })));
+    let mut longest = Duration::ZERO;
+    while view.finished.is_none() {
+        // As often as a screen draws.
+        std::thread::sleep(Duration::from_millis(16));
+        let start = busy();
+        worker.drain(&mut view);
+        longest = longest.max(busy() - start);
+    }
+    assert_eq!(view.observed_images, 5760);
+    assert!(longest < Duration::from_millis(50), "a frame waited {longest:?} for the worker");
+}

@@ -203,7 +203,7 @@ impl CommandKind {
 impl Stage {
     /// Its result in a word, as the rail shows it.
     pub fn in_a_word(&self) -> String {
-        let percent = |a: &Option<f64>| a.map_or("no labels".to_owned(), |a| format!("{:.1} %", a * 100.0));
+        let percent = |a: &Option<f64>| a.map_or("not measured".to_owned(), |a| format!("{:.1} %", a * 100.0));
         match self {
             Self::Opened { graph, .. } => graph.name.clone(),
             Self::Stubbed { .. } => "2 stubs".to_owned(),
