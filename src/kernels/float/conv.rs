@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::{
     Float,
-    matmul::{Matrix, matmul},
+    matmul::{Matrix, matmul, matmul_in_stretches},
     parallel::for_each_part,
 };
 
@@ -114,11 +114,11 @@ pub fn conv<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>, r
         let rows = count * g.output[1];
         if g.is_pointwise() {
             let x = &x[first * g.output[1] * depth..];
-            matmul([rows, depth, n], Matrix::rows(x, depth), weight, out, false, few);
+            matmul_in_stretches([rows, depth, n], Matrix::rows(x, depth), weight, out, few);
         } else {
             T::with_scratch(rows * depth, |patches| {
                 gather(g, x, first..first + count, 0..g.channels, None, patches);
-                matmul([rows, depth, n], Matrix::rows(patches, depth), weight, out, false, few);
+                matmul_in_stretches([rows, depth, n], Matrix::rows(patches, depth), weight, out, few);
             });
         }
         if let Some(bias) = bias {

@@ -5,11 +5,18 @@ use super::parallel::for_each_part;
 /// Values a thread takes at a time.
 const PART: usize = 64 * 1024;
 
-/// The smallest and the largest value; `(inf, -inf)` of none. A NaN is passed over.
+/// The smallest and the largest value; `(inf, -inf)` of none, both NaN where any value is.
 pub fn min_max(x: &[f32]) -> (f32, f32) {
-    let of =
-        |part: &[f32]| part.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
-    let join = |a: (f32, f32), b: (f32, f32)| (a.0.min(b.0), a.1.max(b.1));
+    let of = |part: &[f32]| {
+        if part.iter().fold(false, |nan, v| nan | v.is_nan()) {
+            return (f32::NAN, f32::NAN);
+        }
+        part.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)))
+    };
+    let join = |a: (f32, f32), b: (f32, f32)| {
+        // `min` and `max` pass over a NaN.
+        if a.0.is_nan() || b.0.is_nan() { (f32::NAN, f32::NAN) } else { (a.0.min(b.0), a.1.max(b.1)) }
+    };
     if x.len() <= PART {
         return of(x);
     }
@@ -79,5 +86,15 @@ mod tests {
         let x: Vec<f32> = (0..3 * PART).map(|i| (i as f32 * 0.37).sin() * i as f32).collect();
         let expected = x.iter().fold((0.0f32, 0.0f32), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
         assert_eq!(min_max(&x), expected);
+    }
+
+    #[test]
+    fn one_nan_is_not_passed_over() {
+        for (len, at) in [(3, 1), (2 * PART + 5, 0), (2 * PART + 5, PART + 9), (2 * PART + 5, 2 * PART + 4)] {
+            let mut x = vec![1.0; len];
+            x[at] = f32::NAN;
+            let (lo, hi) = min_max(&x);
+            assert!(lo.is_nan() && hi.is_nan(), "value {at} of {len}");
+        }
     }
 }
