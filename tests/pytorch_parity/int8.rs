@@ -1,80 +1,61 @@
-//! The int8 engine, fed PyTorch's own scales and zero points: every logit is PyTorch's, integer for integer.
+//! The int8 engine, fed PyTorch's own scales and zero points: every logit is PyTorch's, integer for integer, on every
+//! instruction set of this CPU.
+
+use std::collections::BTreeMap;
 
 use octet::{
     exec::int8::{Plan, PlanOptions},
+    graph::{Graph, QParams},
     kernels::Isa,
-    zoo::ModelId,
 };
-use safetensors::SafeTensors;
 
 use crate::{
-    golden::{self, Golden},
-    synth,
+    golden::{Golden, ObserverRecord, ensure},
     weights::converted,
 };
 
-const PROBE: usize = 4;
-
-fn probe_images(golden: &Golden) -> Vec<f32> {
-    let count = PROBE * 3 * golden.size * golden.size;
-    synth::uniform("images/1000", golden.seed, count).map(|u| ((2.0 * u - 1.0) * 2.0) as f32).collect()
-}
-
-fn check(model: ModelId) {
-    for engine in ["x86", "onednn"] {
-        let golden = Golden::read(model, engine);
-        let path = golden::folder().join(format!("{model}.{engine}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let images = probe_images(&golden);
-        for (qparams, key) in
-            [(&golden.minmax_qparams, "minmax_int8_logits"), (&golden.default_qparams, "default_int8_logits")]
-        {
-            let data = tensors.tensor(key).expect("in every golden file").data();
-            let logits = data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
-            let graph = converted(&golden, qparams);
-            let head = graph.nodes[graph.nodes.len() - 2].numeric.qparams().expect("the head is int8");
-            let level = |x: f32| (x / head.scale).round() as i32 + i32::from(head.zero_point);
-            let expected: Vec<i32> = logits.map(level).collect();
-            assert_eq!(expected.len(), PROBE * golden.classes, "{model} {engine} {key}");
-            for isa in Isa::ALL.iter().copied().filter(|i| i.is_available()) {
-                let mut plan = Plan::new(&graph, &PlanOptions { isa: Some(isa), threads: 2 }).expect("an int8 graph");
-                let found: Vec<i32> = plan.run(&images, PROBE).into_iter().map(level).collect();
-                let differ = found.iter().zip(&expected).filter(|(a, b)| a != b).count();
-                assert_eq!(differ, 0, "{model} {engine} {key} {isa}: logits of {} that differ", expected.len());
-                let levels: Vec<i32> = plan.output_levels().iter().map(|q| i32::from(*q)).collect();
-                assert_eq!(levels, expected, "{model} {engine} {key} {isa}: levels");
-            }
-        }
+pub fn compare(golden: &Golden) -> Result<(), String> {
+    let fused = golden.fused()?;
+    for isa in Isa::ALL.iter().copied().filter(|i| i.is_available()) {
+        compare_on(golden, &fused, isa)?;
     }
+    Ok(())
 }
 
-#[test]
-fn resnet18() {
-    check(ModelId::ResNet18);
+/// On one instruction set.
+pub fn compare_on(golden: &Golden, fused: &Graph, isa: Isa) -> Result<(), String> {
+    compare_run(golden, fused, isa, &golden.minmax_qparams, "minmax_int8_logits")?;
+    compare_run(golden, fused, isa, &golden.default_qparams, "default_int8_logits")
 }
 
-#[test]
-fn resnet50() {
-    check(ModelId::ResNet50);
+fn compare_run(
+    golden: &Golden,
+    fused: &Graph,
+    isa: Isa,
+    qparams: &BTreeMap<String, ObserverRecord>,
+    name: &str,
+) -> Result<(), String> {
+    let expected = golden.logits(name)?;
+    let (images, count) = golden.probe(expected);
+    let graph = converted(golden, fused, qparams)?;
+    let mut plan = Plan::new(&graph, &PlanOptions { isa: Some(isa), threads: 2 }).map_err(|e| e.to_string())?;
+    let found = plan.run(&images, count);
+    let head = head(&graph)?;
+    let differ = plan.output_levels().iter().zip(expected).filter(|(q, x)| i32::from(**q) != level(head, **x)).count();
+    ensure(differ == 0, || format!("`{name}` on {isa}: {differ} of {} integers differ", expected.len()))?;
+    // As float32 too: a logit that is no multiple of the scale would round to the right integer.
+    ensure(found == expected, || format!("`{name}` on {isa}: integers agree, but a logit is no multiple of the scale"))
 }
 
-#[test]
-fn shufflenet_v2_x0_5() {
-    check(ModelId::ShuffleNetV2X05);
+/// Scale and zero point of the logits.
+pub fn head(graph: &Graph) -> Result<QParams, String> {
+    let last = graph.node(graph.node(graph.output()).inputs[0]);
+    last.numeric.qparams().ok_or_else(|| format!("`{}` is not int8", last.name))
 }
 
-#[test]
-fn mobilenet_v3_small() {
-    check(ModelId::MobileNetV3Small);
+/// The integer that a logit stands for.
+pub fn level(head: QParams, logit: f32) -> i32 {
+    (logit / head.scale).round() as i32 + i32::from(head.zero_point)
 }
 
-#[test]
-fn mobilenet_v3_large() {
-    check(ModelId::MobileNetV3Large);
-}
-
-#[test]
-fn efficientnet_v2_s() {
-    check(ModelId::EfficientNetV2S);
-}
+crate::for_each_model!(compare);

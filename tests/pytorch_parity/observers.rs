@@ -1,6 +1,4 @@
-//! Where observers sit, and what they make of what they see.
-
-use std::collections::BTreeSet;
+//! What observers make of what they see, without running a model.
 
 use octet::{
     graph::{Builder, Graph, NodeId, ObserverKind, Shape},
@@ -10,31 +8,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    golden::{self, Golden, MODELS},
+    golden::{Golden, ensure, read_json},
     synth,
 };
-
-#[test]
-fn observers_sit_where_pytorchs_do() {
-    for model in MODELS {
-        for engine in ["x86", "onednn"] {
-            let golden = Golden::read(model, engine);
-            let config = engine.parse().expect("a qconfig");
-            let (prepared, report) = quant::prepare(&golden.fused(), &config).expect("a fused graph");
-            let found: BTreeSet<String> = Observers::new(&prepared)
-                .expect("prepared")
-                .nodes()
-                .map(|id| golden::observer_name(prepared.node(id)))
-                .collect();
-            for qparams in [&golden.default_qparams, &golden.minmax_qparams] {
-                let ran = qparams.iter().filter(|(_, o)| o.min.is_some());
-                let expected: BTreeSet<String> = ran.map(|(name, _)| name.clone()).collect();
-                assert_eq!(found, expected, "{model} {engine}");
-            }
-            assert_eq!((report.observed.len(), report.warnings.len()), (found.len(), 0), "{model} {engine}");
-        }
-    }
-}
 
 /// A graph with one observer, on `quant`.
 fn one_observer(observer: ObserverKind, quant_max: u8) -> (Graph, NodeId) {
@@ -47,25 +23,21 @@ fn one_observer(observer: ObserverKind, quant_max: u8) -> (Graph, NodeId) {
     (graph, quant)
 }
 
-#[test]
-fn min_and_max_give_pytorchs_scales() {
-    for model in MODELS {
-        for engine in ["x86", "onednn"] {
-            for (name, record) in Golden::read(model, engine).minmax_qparams {
-                let (Some(min), Some(max)) = (record.min, record.max) else { continue };
-                let (graph, quant) = one_observer(ObserverKind::MinMax, record.quant_max);
-                let mut observers = Observers::new(&graph).expect("prepared");
-                observers.observe(quant, &vec![max, min]).expect("finite values");
-                let found = observers.qparams().expect("it saw data")["quant"];
-                assert_eq!(
-                    (vec![found.scale], vec![i32::from(found.zero_point)], 0),
-                    (record.scale, record.zero_point, record.quant_min),
-                    "{model} {engine} {name}"
-                );
-            }
-        }
+/// The extremes that PyTorch recorded give the scales that it recorded, to the bit.
+fn compare(golden: &Golden) -> Result<(), String> {
+    for (name, record) in &golden.minmax_qparams {
+        let (Some(min), Some(max)) = (record.min, record.max) else { continue };
+        let (graph, quant) = one_observer(ObserverKind::MinMax, record.quant_max);
+        let mut observers = Observers::new(&graph).expect("prepared");
+        observers.observe(quant, &vec![max, min]).map_err(|e| format!("`{name}`: {e}"))?;
+        let found = observers.qparams().expect("it saw data")["quant"];
+        let expected = record.qparams(name)?;
+        ensure(found == expected, || format!("`{name}`: {found:?}, expected {expected:?}"))?;
     }
+    Ok(())
 }
+
+crate::for_each_model!(compare);
 
 /// What PyTorch's HistogramObserver made of a few synthetic batches: `histogram_observer.py` wrote it.
 #[derive(Deserialize)]
@@ -102,7 +74,7 @@ impl Batch {
 #[test]
 fn histograms_clip_as_pytorchs_do() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/histogram_observer.json");
-    for case in golden::read_json::<Vec<HistogramCase>>(path.into()) {
+    for case in read_json::<Vec<HistogramCase>>(path.as_ref()).expect("written by PyTorch") {
         let what = format!("{} at 0..{}", case.title, case.quant_max);
         let (graph, quant) = one_observer(ObserverKind::Histogram, case.quant_max);
         let mut observers = Observers::new(&graph).expect("prepared");

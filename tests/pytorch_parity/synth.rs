@@ -17,6 +17,11 @@ pub fn uniform(name: &str, seed: u64, count: usize) -> impl Iterator<Item = f64>
     })
 }
 
+/// `count` synthetic values of normalized images, within -2..2.
+pub fn images(name: &str, seed: u64, count: usize) -> Vec<f32> {
+    uniform(name, seed, count).map(|u| ((2.0 * u - 1.0) * 2.0) as f32).collect()
+}
+
 /// The graph with synthetic values for all its parameters, by their state-dict keys.
 pub fn weights(graph: &Graph, seed: u64) -> Graph {
     let values: HashMap<String, Tensor> = graph

@@ -3,96 +3,76 @@
 use std::collections::BTreeMap;
 
 use octet::{
-    graph::{Conv2d, Graph, Linear, Op, QParams},
-    quant::{self, QConfig},
-    zoo::ModelId,
+    graph::{Conv2d, Graph, Linear, Node, Op},
+    quant,
 };
 use sha2::{Digest, Sha256};
 
-use crate::golden::{self, Golden, LayerRecord, ObserverRecord};
+use crate::golden::{self, Golden, LayerRecord, ObserverRecord, ensure};
 
 /// The int8 graph with PyTorch's own scales and zero points.
-pub fn converted(golden: &Golden, qparams: &BTreeMap<String, ObserverRecord>) -> Graph {
-    let config: QConfig = golden.engine.parse().expect("a qconfig");
-    let (prepared, _) = quant::prepare(&golden.fused(), &config).expect("a fused graph");
-    let given = quant::prepare(&golden.fused(), &config)
-        .expect("a fused graph")
-        .1
-        .observed
-        .iter()
-        .map(|observed| {
-            let node = prepared.node(prepared.require(&observed.name).expect("it is in the report"));
-            let record = &qparams[&golden::observer_name(node)];
-            (observed.name.clone(), QParams::new(record.scale[0], record.zero_point[0] as u8))
-        })
-        .collect();
-    quant::convert(&prepared, &given, &config).expect("all nodes have qparams").0
-}
-
-fn check(model: ModelId) {
-    for engine in ["x86", "onednn"] {
-        let golden = Golden::read(model, engine);
-        let runs =
-            [(&golden.default_qparams, &golden.default_weights), (&golden.minmax_qparams, &golden.minmax_weights)];
-        for (qparams, layers) in runs {
-            check_layers(&converted(&golden, qparams), layers);
-        }
+pub fn converted(golden: &Golden, fused: &Graph, qparams: &BTreeMap<String, ObserverRecord>) -> Result<Graph, String> {
+    let config = golden.config()?;
+    let (prepared, report) = quant::prepare(fused, &config).map_err(|e| e.to_string())?;
+    let mut given = BTreeMap::new();
+    for observed in report.observed {
+        let node = prepared.node(prepared.require(&observed.name).map_err(|e| e.to_string())?);
+        let name = golden::observer_name(node);
+        let record = qparams.get(&name).ok_or_else(|| format!("PyTorch has no observer `{name}`"))?;
+        given.insert(observed.name, record.qparams(&name)?);
     }
+    Ok(quant::convert(&prepared, &given, &config).map_err(|e| e.to_string())?.0)
 }
 
-fn check_layers(int8: &Graph, expected: &BTreeMap<String, LayerRecord>) {
+pub fn compare(golden: &Golden) -> Result<(), String> {
+    let fused = golden.fused()?;
+    compare_layers(&converted(golden, &fused, &golden.default_qparams)?, &golden.default_weights)?;
+    compare_layers(&converted(golden, &fused, &golden.minmax_qparams)?, &golden.minmax_weights)
+}
+
+fn compare_layers(int8: &Graph, expected: &BTreeMap<String, LayerRecord>) -> Result<(), String> {
     let mut seen = Vec::new();
     for node in &int8.nodes {
-        let (Op::Conv2d(Conv2d { weight, bias, .. }) | Op::Linear(Linear { weight, bias, .. })) = &node.op else {
-            continue;
-        };
-        let name = &node.name;
-        let expected = expected.get(name).unwrap_or_else(|| panic!("{name}: PyTorch has no such layer"));
-        seen.push(name.clone());
-        let weight = weight.int8().expect("converted");
-        let bytes: Vec<u8> = weight.data.iter().map(|q| *q as u8).collect();
-        let digest: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(weight.shape, expected.shape, "{name}");
-        assert_eq!(weight.data[..expected.first_int8.len()], expected.first_int8[..], "{name}");
-        assert_eq!(digest, expected.int8_sha256, "{name}");
-        assert_eq!(weight.scales[..expected.scales_first.len()], expected.scales_first[..], "{name}");
-        let sum = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>();
-        assert!((sum(&weight.scales) - expected.scales_sum).abs() < 1e-9, "{name}");
-        let bias = bias.as_ref().map_or(0.0, |b| sum(&b.data));
-        assert!((bias - expected.bias_sum).abs() < 1e-6, "{name}: bias sum {bias}, expected {}", expected.bias_sum);
-        let out = node.numeric.qparams().expect("converted");
-        assert_eq!((out.scale, out.zero_point), (expected.scale, expected.zero_point), "{name}");
+        if node.op.weight().is_some() {
+            let record = expected.get(&node.name).ok_or_else(|| format!("PyTorch has no layer `{}`", node.name))?;
+            compare_layer(node, record).map_err(|e| format!("`{}`: {e}", node.name))?;
+            seen.push(node.name.clone());
+        }
     }
     seen.sort();
-    assert_eq!(seen, expected.keys().cloned().collect::<Vec<_>>(), "the layers that are quantized");
+    let expected: Vec<&String> = expected.keys().collect();
+    ensure(seen.iter().collect::<Vec<_>>() == expected, || format!("layers {seen:?}, expected {expected:?}"))
 }
 
-#[test]
-fn resnet18() {
-    check(ModelId::ResNet18);
+fn compare_layer(node: &Node, expected: &LayerRecord) -> Result<(), String> {
+    let (Op::Conv2d(Conv2d { weight, bias, .. }) | Op::Linear(Linear { weight, bias, .. })) = &node.op else {
+        return Err("it has no weight".to_owned());
+    };
+    let weight = weight.int8().ok_or("its weight is float")?;
+    let bytes: Vec<u8> = weight.data.iter().map(|q| *q as u8).collect();
+    let digest: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let bias = bias.as_ref().map_or(0.0, |b| sum(&b.data));
+    let out = node.numeric.qparams().ok_or("its output is float")?;
+    ensure(weight.shape == expected.shape, || format!("shape {:?}, expected {:?}", weight.shape, expected.shape))?;
+    ensure(weight.data.starts_with(&expected.first_int8), || "the first weights differ".to_owned())?;
+    ensure(digest == expected.int8_sha256, || format!("digest {digest}, expected {}", expected.int8_sha256))?;
+    ensure(weight.scales.starts_with(&expected.scales_first), || "the first scales differ".to_owned())?;
+    ensure(close(sum(&weight.scales), expected.scales_sum), || {
+        format!("sum of scales {}, expected {}", sum(&weight.scales), expected.scales_sum)
+    })?;
+    ensure(close(bias, expected.bias_sum), || format!("sum of biases {bias}, expected {}", expected.bias_sum))?;
+    ensure((out.scale, out.zero_point) == (expected.scale, expected.zero_point), || {
+        format!("output {out:?}, expected {} and {}", expected.scale, expected.zero_point)
+    })
 }
 
-#[test]
-fn resnet50() {
-    check(ModelId::ResNet50);
+fn sum(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v)).sum()
 }
 
-#[test]
-fn shufflenet_v2_x0_5() {
-    check(ModelId::ShuffleNetV2X05);
+/// Equal but for the order in which f64 numbers were summed.
+fn close(found: f64, expected: f64) -> bool {
+    (found - expected).abs() <= 1e-9 * expected.abs().max(1.0)
 }
 
-#[test]
-fn mobilenet_v3_small() {
-    check(ModelId::MobileNetV3Small);
-}
-
-#[test]
-fn mobilenet_v3_large() {
-    check(ModelId::MobileNetV3Large);
-}
-
-#[test]
-fn efficientnet_v2_s() {
-    check(ModelId::EfficientNetV2S);
-}
+crate::for_each_model!(compare);
