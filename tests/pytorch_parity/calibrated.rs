@@ -1,4 +1,9 @@
 //! From images to logits with our own observers: where they sit, what they find, and what comes of it.
+//!
+//! The limits of exceptions below ([`ALL_EXCEPTIONS_PERCENT`], [`BINS_AWAY`], [`WOBBLES`], and logits measured against
+//! [`noise`]) were chosen after the results were seen: 16 bins failed on one observer, 4 wobbles on another set of files.
+//! They keep what is reached from getting worse; they are no evidence that the rest is rounding. Without them 1 % of the
+//! histograms (two further sets: 1.4 % and 1.1 %) and 2 quanta (ResNet50, EfficientNetV2-S) do not hold.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
