@@ -13,15 +13,11 @@ pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow
         ui.label(RichText::new("Octet").font(Type::Title.strong()).color(p.strong));
         if let Some(recipe) = &view.recipe {
             ui.add_space(theme::GAP);
-            let before = bench.choices.model;
             pick_ui(ui, "Model", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
-            if bench.choices.model != before {
-                bench.choices.name_the_file();
-            }
             if bench.choices.reopens(recipe) {
                 let open = ui.add_enabled(view.running.is_none(), egui::Button::new("Open"));
                 if open.on_hover_text("Start over with this model").clicked() {
-                    bench.ask(Command::Open(Box::new(bench.choices.recipe())));
+                    bench.open_chosen();
                 }
             }
             if !narrow {
@@ -48,6 +44,10 @@ fn right_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
     if view.stage().is_some() {
         let idle = view.allows(CommandKind::RunAll);
         if primary_ui(ui, idle, "Run all").on_hover_text("Every step that is left, with these choices").clicked() {
+            // What is picked is what runs, opened or not.
+            if view.recipe.as_ref().is_some_and(|recipe| bench.choices.reopens(recipe)) {
+                bench.open_chosen();
+            }
             bench.ask(Command::RunAll(bench.choices.out()));
         }
         if narrow && ui.button("Inspect").clicked() {

@@ -74,6 +74,12 @@ impl Workbench {
         self.requests.push(Request::Command(command));
     }
 
+    /// Starts over with what is picked. The file takes the new name only now: until then it is the open model's.
+    pub(super) fn open_chosen(&mut self) {
+        self.choices.name_the_file();
+        self.ask(Command::Open(Box::new(self.choices.recipe())));
+    }
+
     pub(super) fn request(&mut self, request: Request) {
         self.following &= !matches!(request, Request::Cancel);
         self.requests.push(request);

@@ -11,7 +11,7 @@ use super::state::Reporter;
 use super::{Event, Opened, Session, SessionError, Stage, Step, WeightsChoice, WeightsOrigin};
 use crate::data::Source;
 use crate::graph::Graph;
-use crate::train::{self, BatchSource, TrainConfig};
+use crate::train::{self, BatchSource, TrainConfig, TrainEvent};
 use crate::weights::{self, StateDict};
 use crate::{quant, zoo::ModelId};
 
@@ -138,7 +138,12 @@ impl Session {
             valid,
             &config,
             &self.device,
-            &mut |event| (to.emit)(Event::Training(event)),
+            &mut |event| {
+                if let TrainEvent::Step { epoch, step, steps, .. } = event {
+                    to.progress("Training", epoch * steps + step + 1, config.epochs * steps);
+                }
+                (to.emit)(Event::Training(event));
+            },
             &|| control.checkpoint(),
         )?;
         for skipped in [&images.skipped, &held_out.skipped] {

@@ -5,7 +5,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use octet::app::Window;
 use octet::app::choices::Choices;
-use octet::session::{Stage, Step};
+use octet::session::{ModelId, Stage, Step};
 
 use crate::raster::Textures;
 use crate::{harness, snapshot};
@@ -64,6 +64,35 @@ fn one_click_leads_to_the_result() {
     until(&mut harness, "all six steps", |w| matches!(w.view().stage().map(AsRef::as_ref), Some(Stage::Saved { .. })));
     assert_eq!(harness.state().bench().step, Step::Convert);
     harness.get_by_label_contains("Time of one image: float32");
+}
+
+#[test]
+fn run_all_runs_the_model_that_is_picked_under_its_own_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, _) = open([1280.0, 800.0], Theme::Dark, folder.path());
+    harness.run();
+    harness.get_by_label("Walk the six steps: Begin").click();
+    until(&mut harness, "opening", |w| w.view().stage().is_some());
+    let named = |harness: &Harness<'_, Window>| harness.state().bench().choices.out();
+    harness.get_by_label_contains("Model: ").click();
+    harness.run_steps(3);
+    harness.get_by_label("MobileNetV3 small").click();
+    harness.run_steps(3);
+    assert!(named(&harness).ends_with("shufflenet_v2_x0_5.octet.safetensors"), "the open model keeps its file's name");
+
+    harness.get_by_label("Run all").click();
+    let start = Instant::now();
+    // No weights of it are shipped, so it trains: that it does is enough.
+    while harness.state().view().training.is_empty() {
+        harness.step();
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing trains: {:?}", harness.state().view().log.last());
+    }
+    let view = harness.state().view();
+    assert_eq!(view.recipe.as_ref().map(|r| r.model), Some(ModelId::MobileNetV3Small));
+    assert!(view.progress.as_ref().is_some_and(|p| p.what == "Training" && p.total > p.done));
+    assert!(named(&harness).ends_with("mobilenet_v3_small.octet.safetensors"));
+    harness.key_press(Key::Escape);
+    until(&mut harness, "cancelling", |_| true);
 }
 
 #[test]
