@@ -9,6 +9,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod border;
 mod depthwise;
 pub mod float;
 mod gemm;
@@ -25,6 +26,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use border::{dequantize_values, quantize_values};
 pub use depthwise::Depthwise;
 pub use gemm::Gemm;
 pub use grouped::Grouped;

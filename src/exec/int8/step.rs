@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use super::float_layer::FloatLayer;
 use crate::{
     graph::NodeId,
     kernels::{
@@ -8,7 +9,7 @@ use crate::{
     },
 };
 
-/// Where a node's levels lie in the arena.
+/// Where a node's levels lie in the arena, or its values: dense float32 from the range's start on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Place {
     /// The buffer.
@@ -41,6 +42,16 @@ pub(super) enum StepOp {
     Dequantize { scale: f32 },
     /// Levels to levels.
     Layer(Box<Layer>),
+    /// Float image to values.
+    Image,
+    /// Values to levels.
+    QuantizeValues { scale: f32, levels: Levels },
+    /// Levels to values.
+    DequantizeValues { scale: f32, zero_point: u8 },
+    /// Values to values.
+    Float(Box<FloatLayer>),
+    /// Values to logits.
+    Logits,
 }
 
 #[derive(Debug)]
