@@ -10,6 +10,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod depthwise;
+mod fake;
 pub mod float;
 mod gemm;
 mod grouped;
@@ -26,6 +27,7 @@ mod shared;
 mod tests;
 
 pub use depthwise::Depthwise;
+pub use fake::fake_quantize;
 pub use gemm::Gemm;
 pub use grouped::Grouped;
 pub use image::{dequantize, quantize_image};
