@@ -8,7 +8,7 @@ use super::graph_view::{self, Selection};
 use super::number;
 use super::plot::{Histogram, histogram_ui};
 use super::theme::{self, Tone, Type};
-use crate::graph::{Graph, Node, Numeric, ObserverKind, Op, Weight};
+use crate::graph::{Graph, Node, Numeric, Op, Scheme, Weight};
 
 /// Bins of a weight's histogram.
 const BINS: usize = 64;
@@ -149,16 +149,11 @@ fn numeric_ui(ui: &mut Ui, numeric: &Numeric) {
     match numeric {
         Numeric::Float => {}
         Numeric::Observed(spec) => {
-            let observer = match spec.observer {
-                ObserverKind::MinMax => "min and max",
-                ObserverKind::MovingAverageMinMax => "moving average",
-                ObserverKind::Histogram => "histogram",
-                ObserverKind::PerChannelMinMax => "per channel",
-            };
-            fact_ui(ui, "Observer", observer);
-            fact_ui(ui, "Levels", &format!("0\u{2026}{}", spec.quant_max));
+            fact_ui(ui, "Observer", spec.observer.title());
+            let symmetric = if spec.scheme == Scheme::Symmetric { ", symmetric" } else { "" };
+            fact_ui(ui, "Levels", &format!("0\u{2026}{}{symmetric}", spec.quant_max));
         }
-        Numeric::Int8(q) => {
+        Numeric::Int8(q) | Numeric::FakeQuantized(q) => {
             fact_ui(ui, "Scale", &number::number(q.scale.into()));
             fact_ui(ui, "Zero point", &q.zero_point.to_string());
             let (low, high) = (q.dequantize(0), q.dequantize(q.qmax));

@@ -1,14 +1,16 @@
 use std::collections::HashSet;
 
-use super::{Graph, GraphError, Node, Op, Shape, Tensor, Weight};
+use super::{Graph, GraphError, Node, Numeric, Op, Shape, Tensor, Weight};
 
 /// Verifies what every pass must leave true: unique names, topological order, arity, shapes as inferred, parameters of
-/// the right shape, and int8 exactly where both sides of an operation agree on it.
+/// the right shape, and int8 exactly where both sides of an operation agree on it: in a converted graph every border
+/// between float and int8 is a stub of its own.
 ///
 /// # Errors
 /// The first violation, naming its node.
 pub fn check(graph: &Graph) -> Result<(), GraphError> {
     let mut names = HashSet::new();
+    let converted = graph.nodes.iter().any(|n| n.numeric.qparams().is_some());
     for (id, node) in graph.iter() {
         if node.name.is_empty() || !names.insert(node.name.as_str()) {
             return Err(GraphError::Name(node.name.clone()));
@@ -28,7 +30,7 @@ pub fn check(graph: &Graph) -> Result<(), GraphError> {
             }
         }
         check_params(node)?;
-        check_numeric(graph, node)?;
+        check_numeric(graph, node, converted)?;
     }
     Ok(())
 }
@@ -96,12 +98,12 @@ fn check_params(node: &Node) -> Result<(), GraphError> {
     }
 }
 
-fn check_numeric(graph: &Graph, node: &Node) -> Result<(), GraphError> {
+fn check_numeric(graph: &Graph, node: &Node, converted: bool) -> Result<(), GraphError> {
     let refuse = |detail: &str| {
         Err(GraphError::Numeric { node: node.name.clone(), op: node.op.name(), detail: detail.to_owned() })
     };
     let int8 = node.numeric.qparams().is_some();
-    if let Some(q) = node.numeric.qparams()
+    if let Numeric::Int8(q) | Numeric::FakeQuantized(q) = node.numeric
         && !(q.scale.is_finite() && q.scale > 0.0)
     {
         return refuse("its scale must be finite and above zero");
@@ -135,8 +137,12 @@ fn check_numeric(graph: &Graph, node: &Node) -> Result<(), GraphError> {
             "its inputs and its output must all be float or all be int8: a quantize or dequantize is missing",
         );
     }
-    if matches!(node.op, Op::QuantStub) && node.inputs.iter().any(|i| graph.node(*i).numeric.qparams().is_some()) {
-        return refuse("its input is int8 already");
+    let input_int8 = node.inputs.iter().any(|i| graph.node(*i).numeric.qparams().is_some());
+    match node.op {
+        Op::QuantStub if input_int8 => return refuse("its input is int8 already"),
+        Op::QuantStub if converted && !int8 => return refuse("its output is float in a converted graph"),
+        Op::DeQuantStub if converted && !input_int8 => return refuse("its input is float already"),
+        _ => {}
     }
     match node.op.weight() {
         Some(weight) if weight.int8().is_some() != int8 => {

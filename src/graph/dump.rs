@@ -1,6 +1,6 @@
 use std::fmt::{self, Write as _};
 
-use super::{Graph, Node, Numeric, Op};
+use super::{Graph, Node, Numeric, Op, Scheme};
 
 /// One line a node: name, operation, inputs, shape, numbers. For tests, logs and `octet inspect`.
 impl fmt::Display for Graph {
@@ -61,7 +61,13 @@ fn describe(node: &Node) -> String {
 fn numeric(node: &Node) -> String {
     match node.numeric {
         Numeric::Float => String::new(),
-        Numeric::Observed(spec) => format!(" observed {:?} 0..{}", spec.observer, spec.quant_max),
+        Numeric::Observed(spec) => {
+            let scheme = if spec.scheme == Scheme::Symmetric { " symmetric" } else { "" };
+            format!(" observed {:?} 0..{}{scheme}", spec.observer, spec.quant_max)
+        }
+        Numeric::FakeQuantized(q) => {
+            format!(" fake-quantized scale {:e} zero point {} of 0..{}", q.scale, q.zero_point, q.qmax)
+        }
         Numeric::Int8(q) => format!(" int8 scale {:e} zero point {}", q.scale, q.zero_point),
     }
 }

@@ -11,6 +11,7 @@
 mod avx512;
 mod border;
 mod depthwise;
+mod fake;
 pub mod float;
 mod gemm;
 mod grouped;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use border::{dequantize_values, quantize_values};
 pub use depthwise::Depthwise;
+pub use fake::fake_quantize;
 pub use gemm::Gemm;
 pub use grouped::Grouped;
 pub use image::{dequantize, quantize_image};

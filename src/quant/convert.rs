@@ -6,7 +6,7 @@ use super::{
     stubs, weight,
 };
 use crate::graph::{
-    self, Conv2d, Graph, Linear, Node, Numeric, Op, QParams, QTensor, Rewrite, Tensor, Weight, WeightSpec,
+    self, ActivationSpec, Conv2d, Graph, Linear, Node, Numeric, Op, QParams, Rewrite, Tensor, Weight, WeightSpec,
 };
 
 /// What [`convert`] did.
@@ -39,52 +39,41 @@ pub struct LayerReport {
 
 /// The int8 graph: weights to int8, and a scale and zero point on every node between the stubs. `qparams` holds those of
 /// the observed nodes by name ([`super::Observers::qparams`], or a file); pools, shuffles and the like keep their input's,
-/// sigmoids have 1/256. Dropout and stochastic depth vanish.
+/// sigmoids have 1/256. Nodes that `prepare` left in float stay as they are, between stubs. Dropout and stochastic depth
+/// vanish.
 ///
 /// # Errors
 /// [`QuantError::NotPrepared`], [`QuantError::NoQParams`] naming every observed node that `qparams` lacks,
-/// [`QuantError::Unquantizable`], [`QuantError::NotFinite`], [`QuantError::WeightObserver`].
+/// [`QuantError::Unquantizable`], [`QuantError::NotFinite`], [`QuantError::WeightObserver`], and
+/// [`QuantError::AffineWeight`]: such weights run in fake quantization alone ([`super::fake_quantize`]).
 pub fn convert(
     graph: &Graph,
     qparams: &BTreeMap<String, QParams>,
     config: &QConfig,
 ) -> Result<(Graph, ConvertReport), QuantError> {
-    let observed = |n: &&Node| matches!(n.numeric, Numeric::Observed(_));
-    if !graph.nodes.iter().any(|n| observed(&n)) {
-        return Err(QuantError::NotPrepared { graph: graph.name.clone() });
-    }
-    let missing: Vec<String> = graph
-        .nodes
-        .iter()
-        .filter(observed)
-        .filter(|n| !qparams.contains_key(&n.name))
-        .map(|n| n.name.clone())
-        .collect();
-    if !missing.is_empty() {
-        return Err(QuantError::NoQParams { nodes: missing });
-    }
+    missing(graph, qparams)?;
     let inside = stubs::inside(graph);
     let mut next = Rewrite::new(graph);
     let mut report = ConvertReport::default();
     for (id, node) in graph.iter() {
         let mut node = node.clone();
+        if matches!(source(&node.op), Source::Removed) {
+            next.alias(id, next.moved(node.inputs[0]));
+            report.removed.push(node.name);
+            continue;
+        }
         if inside[id.index()] {
             node.numeric = match source(&node.op) {
                 Source::Observer => Numeric::Int8(qparams[&node.name]),
                 Source::Input => next.node(next.moved(node.inputs[0])).numeric,
-                Source::Unit => Numeric::Int8(QParams::new(1.0 / 256.0, 0)),
-                Source::Float => Numeric::Float,
-                Source::Removed => {
-                    next.alias(id, next.moved(node.inputs[0]));
-                    report.removed.push(node.name);
-                    continue;
-                }
+                Source::Unit => Numeric::Int8(unit(config.activation)),
+                Source::Float | Source::Removed => Numeric::Float,
                 Source::Refused(remedy) => {
                     return Err(QuantError::Unquantizable { op: node.op.name(), node: node.name, remedy });
                 }
             };
-            if let Some(layer) = convert_weight(&mut node, config.weight)? {
-                report.layers.push(layer);
+            if let Some(spec) = config.weight_of(&node.name) {
+                report.layers.extend(convert_weight(&mut node, spec)?);
             }
         }
         next.replace(id, node);
@@ -92,6 +81,23 @@ pub fn convert(
     let next = next.finish();
     graph::check(&next)?;
     Ok((next, report))
+}
+
+/// That there is something to quantize, and a scale for all of it.
+pub(super) fn missing(graph: &Graph, qparams: &BTreeMap<String, QParams>) -> Result<(), QuantError> {
+    let observed: Vec<&Node> = graph.nodes.iter().filter(|n| matches!(n.numeric, Numeric::Observed(_))).collect();
+    if observed.is_empty() {
+        return Err(QuantError::NotPrepared { graph: graph.name.clone() });
+    }
+    let lacking = observed.iter().filter(|n| !qparams.contains_key(&n.name));
+    let nodes: Vec<String> = lacking.map(|n| n.name.clone()).collect();
+    if nodes.is_empty() { Ok(()) } else { Err(QuantError::NoQParams { nodes }) }
+}
+
+/// Of a sigmoid, whose range is known: PyTorch's 1/256 and 0, or as many levels as fewer bits have.
+pub(super) fn unit(spec: ActivationSpec) -> QParams {
+    let levels = 1_u16 << spec.bits;
+    QParams { scale: 1.0 / f32::from(levels), zero_point: 0, qmax: spec.qmax() }
 }
 
 /// Makes the weight of a convolution or linear layer int8; other operations have none.
@@ -104,25 +110,33 @@ fn convert_weight(node: &mut Node, spec: WeightSpec) -> Result<Option<LayerRepor
         return Err(QuantError::NotFinite { node: node.name.clone(), what: "bias", channel });
     }
     let int8 = weight::quantize_weight(&node.name, float, spec)?;
-    let report = report(&node.name, float, &int8, bias.as_ref().map_or(0, Tensor::len));
+    let per_channel = (float.len() / float.shape[0]).max(1);
+    let stands_for = int8.data.iter().enumerate().map(|(i, q)| f32::from(*q) * int8.scale(i / per_channel));
+    let report = report(&node.name, float, stands_for, &int8.scales, bias.as_ref().map_or(0, Tensor::len));
     *weight = Weight::Int8(int8);
     Ok(Some(report))
 }
 
-fn report(name: &str, float: &Tensor, int8: &QTensor, biases: usize) -> LayerReport {
-    let per_channel = (float.len() / float.shape[0]).max(1);
+/// What became of a weight: `quantized` are the values that its levels stand for.
+pub(super) fn report(
+    name: &str,
+    float: &Tensor,
+    quantized: impl Iterator<Item = f32>,
+    scales: &[f32],
+    biases: usize,
+) -> LayerReport {
     let (mut signal, mut noise) = (0.0, 0.0);
-    for (i, (w, q)) in float.data.iter().zip(int8.data.iter()).enumerate() {
-        let lost = f64::from(w - f32::from(*q) * int8.scale(i / per_channel));
+    for (w, q) in float.data.iter().zip(quantized) {
+        let lost = f64::from(w - q);
         signal += f64::from(*w) * f64::from(*w);
         noise += lost * lost;
     }
     LayerReport {
         name: name.to_owned(),
         float_bytes: 4 * (float.len() + biases),
-        int8_bytes: int8.data.len() + 4 * (int8.scales.len() + biases),
-        scale_min: int8.scales.iter().copied().fold(f32::INFINITY, f32::min),
-        scale_max: int8.scales.iter().copied().fold(0.0, f32::max),
+        int8_bytes: float.len() + 4 * (scales.len() + biases),
+        scale_min: scales.iter().copied().fold(f32::INFINITY, f32::min),
+        scale_max: scales.iter().copied().fold(0.0, f32::max),
         weight_mse: noise / float.len() as f64,
         weight_sqnr_db: if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() },
     }

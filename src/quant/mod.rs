@@ -7,28 +7,35 @@
 //! This room knows the graph and nothing else. It never runs a model: observers ask a [`Values`] for its extremes and
 //! its histogram, wherever the tensor lives.
 
+mod borders;
 mod convert;
+mod fake;
 mod fold;
 mod fuse;
 mod observe;
+mod overrides;
 mod pattern;
 mod prepare;
 mod qconfig;
 mod stubs;
 #[cfg(test)]
 mod tests;
+mod warning;
 mod weight;
 
 use crate::graph::{GraphError, ObserverKind};
 
 pub use convert::{ConvertReport, LayerReport, convert};
+pub use fake::fake_quantize;
 pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse};
 pub use observe::{BINS, Histogram, Observers, Range, Values};
+pub use overrides::{Choosable, Override, choosable};
 pub use pattern::{Pattern, Reason, Refusal};
-pub use prepare::{ObservedNode, PrepareReport, Unquantizable, prepare};
-pub use qconfig::{Backend, QConfig};
+pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
+pub use qconfig::{Backend, QConfig, Study};
 pub use stubs::{StubsReport, insert_stubs};
-pub use weight::quantize_weight;
+pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, normalization_warning, weight_warnings};
+pub use weight::{fake_quantize_weight, quantize_weight};
 
 /// The smallest scale, `torch.finfo(torch.float32).eps`, in every observer of PyTorch.
 pub const EPS: f32 = f32::EPSILON;
@@ -55,11 +62,29 @@ pub enum QuantError {
     #[error("unknown qconfig `{found}`; expected one of x86, fbgemm, onednn, qnnpack")]
     UnknownQConfig { found: String },
     /// Activations are quantized per tensor.
-    #[error("observer {found:?} cannot watch an activation; expected MinMax, MovingAverageMinMax or Histogram")]
+    #[error("observer `{}` cannot watch an activation; expected histogram, min and max, moving average, percentile, MSE or entropy", .found.title())]
     ActivationObserver { found: ObserverKind },
     /// Weights are quantized by their extremes.
-    #[error("observer {found:?} cannot watch a weight; expected PerChannelMinMax or MinMax")]
+    #[error("observer `{}` cannot watch a weight; expected per channel, or min and max", .found.title())]
     WeightObserver { found: ObserverKind },
+    /// More bits than int8 has, or too few to study.
+    #[error("found {found} bits, expected 8, or 4 to 7 for study")]
+    Bits { found: u8 },
+    /// A part of the values that no range can hold.
+    #[error("the percentile observer is to keep {found} percent of the values, expected more than 50 and 100 at most")]
+    Percentile { found: f32 },
+    /// An override for a node that is not there.
+    #[error("the override of `{node}` names no node of the fused graph: {remedy}")]
+    NoSuchOverride { node: String, remedy: String },
+    /// An override that its node cannot have.
+    #[error("the override of `{node}` cannot be: {detail}")]
+    Override { node: String, detail: String },
+    /// Overrides that leave nothing to quantize.
+    #[error("graph `{graph}`: every node is left in float, so nothing becomes int8; take an override away")]
+    AllFloat { graph: String },
+    /// Weights that the int8 engine does not run.
+    #[error("node `{node}`: affine weights have no int8 kernel: run them fake-quantized, or make them symmetric")]
+    AffineWeight { node: String },
     /// Observers are there already, or the graph is int8.
     #[error("node `{node}` is observed or int8 already: prepare a float graph")]
     AlreadyPrepared { node: String },

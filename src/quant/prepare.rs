@@ -1,13 +1,13 @@
-use super::{QConfig, QuantError, stubs};
-use crate::graph::{self, Activation, ActivationSpec, Graph, Node, Numeric, ObserverKind, Op};
+use super::{QConfig, QuantError, borders, overrides};
+use crate::graph::{self, Activation, ActivationSpec, Graph, Numeric, Op};
 
 /// What [`prepare`] did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PrepareReport {
-    /// Every node with an observer, in the order of the graph.
+    /// Every node with an observer, in the order of the graph; `NODE.quant` is where a node left in float becomes int8.
     pub observed: Vec<ObservedNode>,
-    /// Nodes between the stubs that [`super::convert`] will refuse.
-    pub warnings: Vec<Unquantizable>,
+    /// Nodes between the stubs that stay in float.
+    pub float: Vec<FloatNode>,
 }
 
 /// A node whose output is watched.
@@ -19,15 +19,26 @@ pub struct ObservedNode {
     pub spec: ActivationSpec,
 }
 
-/// An operation between the stubs that has no int8 kernel.
+/// A node between the stubs that stays in float.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unquantizable {
+pub struct FloatNode {
     /// Its name.
     pub node: String,
     /// What it is.
     pub op: &'static str,
-    /// What to do about it.
-    pub remedy: &'static str,
+    /// Why.
+    pub why: WhyFloat,
+}
+
+/// Why a node stays in float.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyFloat {
+    /// The user wants it so: [`super::Override::Float`].
+    Chosen,
+    /// It has no int8 kernel; the remedy.
+    NoKernel(&'static str),
+    /// It keeps the numbers of its input, and that is float.
+    Input,
 }
 
 /// How the output of an operation gets its scale and zero point.
@@ -73,38 +84,26 @@ pub(super) fn source(op: &Op) -> Source {
     }
 }
 
-/// Puts an observer on every node between the stubs where PyTorch's eager mode has one; run it on the fused graph. The
-/// graph still computes in float.
+/// Puts an observer on every node between the stubs where PyTorch's eager mode has one; run it on the fused graph. Nodes
+/// that are left in float (by [`QConfig::overrides`], or for want of an int8 kernel) get a DeQuantStub before them and an
+/// observed QuantStub behind them, shared with float neighbours. The graph still computes in float.
 ///
 /// # Errors
-/// [`QuantError::NoStubs`], [`QuantError::AlreadyPrepared`], and [`QuantError::ActivationObserver`] for an observer that
-/// activations cannot have.
+/// [`QuantError::NoStubs`], [`QuantError::AlreadyPrepared`], those of [`QConfig::check`],
+/// [`QuantError::NoSuchOverride`] and [`QuantError::Override`], [`QuantError::AllFloat`] where nothing is left to quantize.
 pub fn prepare(graph: &Graph, config: &QConfig) -> Result<(Graph, PrepareReport), QuantError> {
-    if config.activation.observer == ObserverKind::PerChannelMinMax {
-        return Err(QuantError::ActivationObserver { found: config.activation.observer });
-    }
+    config.check()?;
     if !graph.nodes.iter().any(|n| matches!(n.op, Op::QuantStub)) {
         return Err(QuantError::NoStubs { graph: graph.name.clone() });
     }
     if let Some(node) = graph.nodes.iter().find(|n| n.numeric != Numeric::Float) {
         return Err(QuantError::AlreadyPrepared { node: node.name.clone() });
     }
-    let mut next = graph.clone();
-    let mut report = PrepareReport::default();
-    for (node, _) in next.nodes.iter_mut().zip(stubs::inside(graph)).filter(|(_, inside)| *inside) {
-        match source(&node.op) {
-            Source::Observer => {
-                node.numeric = Numeric::Observed(config.activation);
-                report.observed.push(ObservedNode { name: node.name.clone(), spec: config.activation });
-            }
-            Source::Refused(remedy) => report.warnings.push(unquantizable(node, remedy)),
-            Source::Input | Source::Unit | Source::Removed | Source::Float => {}
-        }
+    overrides::check(graph, config)?;
+    let (next, report) = borders::place(graph, config);
+    if report.observed.is_empty() {
+        return Err(QuantError::AllFloat { graph: graph.name.clone() });
     }
     graph::check(&next)?;
     Ok((next, report))
-}
-
-fn unquantizable(node: &Node, remedy: &'static str) -> Unquantizable {
-    Unquantizable { node: node.name.clone(), op: node.op.name(), remedy }
 }

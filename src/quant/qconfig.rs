@@ -1,9 +1,9 @@
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::QuantError;
-use crate::graph::{ActivationSpec, ObserverKind, WeightSpec};
+use super::{Override, QuantError};
+use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, Scheme, WeightSpec};
 
 /// Whose defaults a [`QConfig`] started from: the argument of `torch.ao.quantization.get_default_qconfig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl FromStr for Backend {
 }
 
 /// How activations and weights become int8.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QConfig {
     /// Whose defaults these were.
     pub name: Backend,
@@ -57,6 +57,9 @@ pub struct QConfig {
     pub activation: ActivationSpec,
     /// The observer of every weight.
     pub weight: WeightSpec,
+    /// Nodes that differ, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, Override>,
 }
 
 impl QConfig {
@@ -67,14 +70,122 @@ impl QConfig {
             Backend::Onednn => (255, ObserverKind::PerChannelMinMax),
             Backend::Qnnpack => (255, ObserverKind::MinMax),
         };
-        let activation = ActivationSpec { observer: ObserverKind::Histogram, quant_max };
-        Self { name, activation, weight: WeightSpec { observer: weight } }
+        Self {
+            name,
+            activation: ActivationSpec::new(ObserverKind::Histogram, quant_max),
+            weight: WeightSpec::new(weight),
+            overrides: BTreeMap::new(),
+        }
     }
 
     /// The same with another observer on activations.
     pub fn with_observer(self, observer: ObserverKind) -> Self {
         Self { activation: ActivationSpec { observer, ..self.activation }, ..self }
     }
+
+    /// The same with `bits` bits for activations and weights: 8, or 4 to 7 for study.
+    pub fn with_bits(self, bits: u8) -> Self {
+        Self {
+            activation: self.activation.with_bits(bits),
+            weight: WeightSpec { bits, ..self.weight },
+            ..self
+        }
+    }
+
+    /// The same with one node differing.
+    pub fn with_override(mut self, node: impl Into<String>, other: Override) -> Self {
+        self.overrides.insert(node.into(), other);
+        self
+    }
+
+    /// What watches the node of this name; `None` where it is left in float.
+    pub fn activation_of(&self, node: &str) -> Option<ActivationSpec> {
+        match self.overrides.get(node) {
+            None => Some(self.activation),
+            Some(Override::Float) => None,
+            Some(Override::Int8 { activation, .. }) => Some(activation.unwrap_or(self.activation)),
+        }
+    }
+
+    /// How the weight of the node of this name becomes int8; `None` where it is left in float.
+    pub fn weight_of(&self, node: &str) -> Option<WeightSpec> {
+        match self.overrides.get(node) {
+            None => Some(self.weight),
+            Some(Override::Float) => None,
+            Some(Override::Int8 { weight, .. }) => Some(weight.unwrap_or(self.weight)),
+        }
+    }
+
+    /// Every specification in use: of all nodes, then of those that differ.
+    fn specs(&self) -> (Vec<ActivationSpec>, Vec<WeightSpec>) {
+        let (mut activations, mut weights) = (vec![self.activation], vec![self.weight]);
+        for other in self.overrides.values() {
+            if let Override::Int8 { activation, weight } = other {
+                activations.extend(*activation);
+                weights.extend(*weight);
+            }
+        }
+        (activations, weights)
+    }
+
+    /// What makes this a study: fewer than 8 bits, or affine weights. `None` where all is plain int8.
+    pub fn study(&self) -> Option<Study> {
+        let (activations, weights) = self.specs();
+        if weights.iter().any(|w| w.scheme == Scheme::Affine) {
+            return Some(Study::AffineWeights);
+        }
+        let bits = activations.iter().map(|a| a.bits).chain(weights.iter().map(|w| w.bits)).min();
+        bits.filter(|bits| *bits < BITS).map(|bits| Study::FewerBits { bits })
+    }
+
+    /// That every choice is one that can be carried out.
+    ///
+    /// # Errors
+    /// [`QuantError::ActivationObserver`], [`QuantError::WeightObserver`], [`QuantError::Bits`],
+    /// [`QuantError::Percentile`].
+    pub fn check(&self) -> Result<(), QuantError> {
+        let (activations, weights) = self.specs();
+        activations.iter().try_for_each(check_activation)?;
+        weights.iter().try_for_each(check_weight)
+    }
+}
+
+pub(super) fn check_activation(spec: &ActivationSpec) -> Result<(), QuantError> {
+    if spec.observer == ObserverKind::PerChannelMinMax {
+        return Err(QuantError::ActivationObserver { found: spec.observer });
+    }
+    // Below half, the two ends would meet.
+    if !(50.0..=100.0).contains(&spec.percentile) || spec.percentile == 50.0 {
+        return Err(QuantError::Percentile { found: spec.percentile });
+    }
+    check_bits(spec.bits)
+}
+
+pub(super) fn check_weight(spec: &WeightSpec) -> Result<(), QuantError> {
+    match spec.observer {
+        ObserverKind::PerChannelMinMax | ObserverKind::MinMax => check_bits(spec.bits),
+        ObserverKind::MovingAverageMinMax
+        | ObserverKind::Histogram
+        | ObserverKind::Percentile
+        | ObserverKind::Mse
+        | ObserverKind::Entropy => Err(QuantError::WeightObserver { found: spec.observer }),
+    }
+}
+
+fn check_bits(bits: u8) -> Result<(), QuantError> {
+    if (FEWEST_BITS..=BITS).contains(&bits) { Ok(()) } else { Err(QuantError::Bits { found: bits }) }
+}
+
+/// Why a [`QConfig`] is for study.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Study {
+    /// Fewer levels than int8 has. The int8 engine runs them, as fast and in as many bytes as 8 bits.
+    FewerBits {
+        /// The fewest in use.
+        bits: u8,
+    },
+    /// Weights with zero points, which only fake quantization computes: there is no int8 file of them.
+    AffineWeights,
 }
 
 impl Default for QConfig {
@@ -130,12 +241,57 @@ mod tests {
     #[test]
     fn names_and_json_come_back() {
         for backend in Backend::ALL {
-            let config = QConfig::new(backend).with_observer(ObserverKind::MinMax);
+            let config = QConfig::new(backend).with_observer(ObserverKind::MinMax).with_override("fc", Override::Float);
             assert_eq!(config.to_string().parse(), Ok(QConfig::new(backend)));
             let json = serde_json::to_string(&config).expect("plain data");
             assert_eq!(serde_json::from_str::<QConfig>(&json).expect("as written"), config);
         }
         let error = "x87".parse::<QConfig>().expect_err("no such qconfig").to_string();
         assert!(error.contains("x87") && error.contains("qnnpack"), "{error}");
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_more_choices_still_reads() {
+        let old = r#"{"name":"x86","activation":{"observer":"histogram","quant_max":127},"weight":{"observer":"per_channel_min_max"}}"#;
+        let config: QConfig = serde_json::from_str(old).expect("an older recipe");
+        assert_eq!(config, QConfig::new(Backend::X86));
+        assert_eq!(serde_json::to_string(&config).expect("plain data"), old, "defaults take no room in a file");
+    }
+
+    #[test]
+    fn fewer_bits_are_fewer_levels() {
+        let x86 = QConfig::new(Backend::X86);
+        let four = x86.clone().with_bits(4);
+        assert_eq!((four.activation.quant_max, four.activation.qmax(), four.weight.bits), (15, 15, 4));
+        assert_eq!((x86.activation.quant_max, x86.activation.qmax()), (127, 255));
+        assert_eq!(x86.clone().with_bits(8), x86, "8 bits are what it has");
+        assert_eq!(four.with_bits(8).activation.quant_max, 255);
+    }
+
+    #[test]
+    fn a_study_says_why() {
+        let config = QConfig::default();
+        assert_eq!(config.study(), None);
+        assert_eq!(config.clone().with_bits(5).study(), Some(Study::FewerBits { bits: 5 }));
+        let affine = WeightSpec { scheme: Scheme::Affine, ..config.weight };
+        let other = Override::Int8 { activation: None, weight: Some(affine) };
+        assert_eq!(config.with_override("fc", other).study(), Some(Study::AffineWeights));
+    }
+
+    #[test]
+    fn what_cannot_be_carried_out_is_refused() {
+        let config = QConfig::default();
+        for bits in [0, 3, 9, 255] {
+            let error = QConfig { weight: WeightSpec { bits, ..config.weight }, ..config.clone() }.check();
+            assert_eq!(error, Err(QuantError::Bits { found: bits }));
+        }
+        for percentile in [0.0, 49.0, 100.1, f32::NAN] {
+            let activation = ActivationSpec { percentile, ..config.activation };
+            let error = QConfig { activation, ..config.clone() }.check().expect_err("no such part").to_string();
+            assert!(error.contains("100"), "{error}");
+        }
+        let found = ObserverKind::Entropy;
+        let error = QConfig { weight: WeightSpec::new(found), ..config }.check();
+        assert_eq!(error, Err(QuantError::WeightObserver { found }));
     }
 }

@@ -44,7 +44,7 @@ pub use worker::Worker;
 // What the faces of a session need of the rooms below it.
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Source};
 pub use crate::exec::float::Device;
-pub use crate::graph::ObserverKind;
-pub use crate::quant::{Backend, FuseOptions, QConfig};
+pub use crate::graph::{ActivationSpec, ObserverKind, Scheme, WeightSpec};
+pub use crate::quant::{Backend, Choosable, FuseOptions, Override, QConfig, Study, choosable};
 pub use crate::train::{EpochReport, TrainConfig, TrainEvent};
 pub use crate::zoo::{ModelConfig, ModelId};

@@ -151,7 +151,7 @@ impl Session {
                 Some(Step::Stubs) => self.weights_command(to),
                 Some(Step::Weights) if self.untrained_head => Command::Train(self.recipe.train),
                 Some(Step::Weights) => Command::Fuse(self.fuse_options()),
-                Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig),
+                Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
                 Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),
                 Some(Step::Calibrate) => Command::Convert,
                 Some(Step::Convert) => Command::Save(out.to_owned()),

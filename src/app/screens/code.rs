@@ -69,7 +69,11 @@ fn prepare(choices: &Choices) -> String {
          torch.backends.quantized.engine = \"{engine}\"\nqconfig = get_default_qconfig(\"{engine}\")\n"
     );
     let observer = match choices.observer {
-        ObserverKind::Histogram | ObserverKind::PerChannelMinMax => None,
+        ObserverKind::Histogram
+        | ObserverKind::Percentile
+        | ObserverKind::Mse
+        | ObserverKind::Entropy
+        | ObserverKind::PerChannelMinMax => None,
         ObserverKind::MinMax => Some("MinMaxObserver"),
         ObserverKind::MovingAverageMinMax => Some("MovingAverageMinMaxObserver"),
     };

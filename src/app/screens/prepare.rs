@@ -27,24 +27,15 @@ pub(super) fn prepare_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let observed = report.observed.len().to_string();
     let all = graph.nodes.len().to_string();
     figures_ui(ui, &[("observers placed", &observed, Some(Tone::Observed)), ("nodes", &all, None)]);
-    for warning in &report.warnings {
-        banner_ui(ui, Tone::Trouble, &format!("{} ({}): {}", warning.node, warning.op, warning.remedy));
+    for warning in report.warnings() {
+        banner_ui(ui, Tone::Trouble, &warning.to_string());
     }
     heading(ui, "Observed nodes");
     let rows = report
         .observed
         .iter()
-        .map(|o| [o.name.clone(), kind(o.spec.observer).to_owned(), format!("0\u{2026}{}", o.spec.quant_max)]);
+        .map(|o| [o.name.clone(), o.spec.observer.title().to_owned(), format!("0\u{2026}{}", o.spec.quant_max)]);
     table_ui(ui, "observed", &Table::new(["node", "observer", "levels"], rows));
-}
-
-fn kind(observer: ObserverKind) -> &'static str {
-    match observer {
-        ObserverKind::MinMax => "min and max",
-        ObserverKind::MovingAverageMinMax => "moving average",
-        ObserverKind::Histogram => "histogram",
-        ObserverKind::PerChannelMinMax => "per channel",
-    }
 }
 
 fn about(backend: Backend) -> &'static str {
@@ -62,6 +53,9 @@ fn watches(observer: ObserverKind) -> &'static str {
         ObserverKind::Histogram => "Counts every value and clips where that loses least.",
         ObserverKind::MinMax => "Keeps the smallest and the largest value that ever occurs.",
         ObserverKind::MovingAverageMinMax => "Averages each batch's extremes: a single odd image moves it little.",
+        ObserverKind::Percentile => "Cuts off the outermost values: a few in ten thousand.",
+        ObserverKind::Mse => "Takes the range whose levels lose least, clipped values counted in.",
+        ObserverKind::Entropy => "Takes the range whose levels say most about the distribution, as TensorRT does.",
         ObserverKind::PerChannelMinMax => "One range a channel: for weights.",
     }
 }

@@ -6,7 +6,10 @@ use super::{Activation, forward::evaluate, ops::map1, parameters::Parameters};
 use crate::{
     exec::ExecError,
     graph::{Graph, NodeId, Numeric, Shape},
-    kernels::float::{in_pool, to_nhwc},
+    kernels::{
+        fake_quantize,
+        float::{in_pool, to_nhwc},
+    },
 };
 
 /// Where a float graph runs.
@@ -49,7 +52,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Uploads the parameters of a float graph: plain, stubbed, fused or observed.
+    /// Uploads the parameters of a float graph: plain, stubbed, fused, observed or fake-quantized.
     ///
     /// # Errors
     /// [`ExecError::Unsupported`] for an int8 node, [`ExecError::Device`] for a device that is not there.
@@ -113,7 +116,8 @@ impl Model {
                 input.clone()
             } else {
                 let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                evaluate(&self.graph, id, &inputs, &self.params)?
+                let value = evaluate(&self.graph, id, &inputs, &self.params)?;
+                fake_quantized(&node.numeric, value)?
             };
             if visit(id, &value)?.is_break() {
                 return Ok(None);
@@ -126,6 +130,16 @@ impl Model {
             }
         }
         Ok(values[self.graph.output().index()].take())
+    }
+}
+
+/// A node's output as its [`Numeric`] wants it: moved to its levels where it is fake-quantized.
+pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor, ExecError> {
+    match numeric {
+        Numeric::Float | Numeric::Observed(_) | Numeric::Int8(_) => Ok(value),
+        Numeric::FakeQuantized(q) => Ok(map1("fake quantize", &value, value.shape(), |x, y| {
+            fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
+        })?),
     }
 }
 

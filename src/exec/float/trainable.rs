@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     exec::{Checkpoint, ExecError},
-    graph::{BatchNorm2d, Graph, NodeId, Op},
+    graph::{BatchNorm2d, Graph, NodeId, Numeric, Op},
     kernels::float::{self as kernel, Function, in_pool, moments},
 };
 
@@ -45,9 +45,16 @@ impl Trainable {
     /// Uploads the parameters.
     ///
     /// # Errors
-    /// [`ExecError::Unsupported`] for an int8 node, [`ExecError::Device`] for a device that is not there.
+    /// [`ExecError::Unsupported`] for an int8 or fake-quantized node, [`ExecError::Device`] for a device that is not there.
     pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
         refuse_int8(graph)?;
+        if let Some(node) = graph.nodes.iter().find(|n| matches!(n.numeric, Numeric::FakeQuantized(_))) {
+            return Err(ExecError::Unsupported {
+                node: node.name.clone(),
+                op: node.op.name(),
+                detail: "its levels are fixed, and steps pass no gradient: train the float graph".to_owned(),
+            });
+        }
         let device = device.open()?;
         let params = Parameters::new(graph, &device)?;
         let users = graph.users();

@@ -1,7 +1,10 @@
 //! Observers: they see what each observed node computes, batch after batch, and turn it into a scale and a zero point.
 //! Plain data: tensors are asked for their extremes and histogram through [`Values`].
 
+mod entropy;
 mod histogram;
+mod mse;
+mod percentile;
 mod range;
 mod search;
 #[cfg(test)]
@@ -55,7 +58,10 @@ impl Observers {
             let state = match spec.observer {
                 ObserverKind::MinMax => State::MinMax(None),
                 ObserverKind::MovingAverageMinMax => State::MovingAverage(None),
-                ObserverKind::Histogram => State::Histogram(None),
+                ObserverKind::Histogram
+                | ObserverKind::Percentile
+                | ObserverKind::Mse
+                | ObserverKind::Entropy => State::Histogram(None),
                 ObserverKind::PerChannelMinMax => {
                     return Err(QuantError::ActivationObserver { found: spec.observer });
                 }
@@ -99,6 +105,11 @@ impl Observers {
         }
     }
 
+    /// Every observer: its node's name, what it is, and the range it has seen.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&str, &ActivationSpec, Option<Range>)> {
+        self.observers.values().map(|o| (o.name.as_str(), &o.spec, o.range()))
+    }
+
     /// The range that the levels would span, were calibration to end now: within [`Observers::range`] where a histogram
     /// clips. Milliseconds for a histogram.
     pub fn clip(&self, node: NodeId) -> Option<Range> {
@@ -115,7 +126,7 @@ impl Observers {
         for observer in self.observers.values() {
             match observer.clip() {
                 Some(range) => {
-                    qparams.insert(observer.name.clone(), range.affine(observer.spec.quant_max));
+                    qparams.insert(observer.name.clone(), range.qparams(&observer.spec));
                 }
                 None => nodes.push(observer.name.clone()),
             }
@@ -154,7 +165,19 @@ impl Observer {
     fn clip(&self) -> Option<Range> {
         match &self.state {
             State::MinMax(range) | State::MovingAverage(range) => *range,
-            State::Histogram(histogram) => histogram.as_ref().map(search::best_clip),
+            State::Histogram(histogram) => histogram.as_ref().map(|h| clip(h, &self.spec)),
         }
+    }
+}
+
+/// Where an observer that keeps a histogram cuts it.
+fn clip(histogram: &Histogram, spec: &ActivationSpec) -> Range {
+    match spec.observer {
+        ObserverKind::Percentile => percentile::percentile_clip(histogram, spec.percentile),
+        ObserverKind::Mse => mse::mse_clip(histogram, spec),
+        ObserverKind::Entropy => entropy::entropy_clip(histogram, spec),
+        ObserverKind::Histogram => search::best_clip(histogram),
+        // They keep no histogram.
+        ObserverKind::MinMax | ObserverKind::MovingAverageMinMax | ObserverKind::PerChannelMinMax => histogram.range,
     }
 }

@@ -4,7 +4,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{
     ACTIVATION_SCALES, BATCH_NORM, BIASES, Document, ENTRY, FORMAT, Meta, WEIGHT_SCALES,
-    rows::{NumericRow, OpRow, Row, lengthen},
+    rows::{FakeRow, NumericRow, OpRow, Row, lengthen},
 };
 use crate::{
     graph::{
@@ -161,14 +161,16 @@ impl Reader<'_> {
     }
 
     fn numeric(&mut self, node: &str, row: Option<NumericRow>) -> Result<Numeric, String> {
-        let (zero_point, qmax) = match row {
+        let (zero_point, qmax, fake) = match row {
             None => return Ok(Numeric::Float),
             Some(NumericRow::Observed(spec)) => return Ok(Numeric::Observed(spec)),
-            Some(NumericRow::Int8(zero_point)) => (zero_point, 255),
-            Some(NumericRow::Clamped(zero_point, qmax)) => (zero_point, qmax),
+            Some(NumericRow::Int8(zero_point)) => (zero_point, 255, false),
+            Some(NumericRow::Clamped(zero_point, qmax)) => (zero_point, qmax, false),
+            Some(NumericRow::Fake(FakeRow { fake: (zero_point, qmax) })) => (zero_point, qmax, true),
         };
         let scale = self.activation_scales.take(1, node)?[0];
-        Ok(Numeric::Int8(QParams { scale, zero_point, qmax }))
+        let q = QParams { scale, zero_point, qmax };
+        Ok(if fake { Numeric::FakeQuantized(q) } else { Numeric::Int8(q) })
     }
 
     /// The operation with its parameters; `channels` are those of its first input.

@@ -24,6 +24,14 @@ pub(super) enum NumericRow {
     Clamped(u8, u8),
     /// float32 with an observer.
     Observed(ActivationSpec),
+    /// float32 moved to levels.
+    Fake(FakeRow),
+}
+
+/// Zero point and largest level of a fake-quantized output.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FakeRow {
+    pub fake: (u8, u8),
 }
 
 /// An operation without its parameters.

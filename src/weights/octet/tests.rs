@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     graph::{
-        Activation, ActivationSpec, Builder, ConvSpec, Graph, NodeId, Numeric, ObserverKind, Op, QParams, QTensor,
+        Activation, ActivationSpec, Builder, ConvSpec, Graph, NodeId, Numeric, ObserverKind, Op, QParams, QTensor, Scheme,
         Shape, Tensor, Weight, check,
     },
     weights::safe::Raw,
@@ -115,10 +115,14 @@ fn float_and_prepared_models_come_back() {
     let path = folder.path().join("m.octet.safetensors");
     for id in [ModelId::ShuffleNetV2X05, ModelId::MobileNetV3Small] {
         let mut graph = model(id);
-        let spec = ActivationSpec { observer: ObserverKind::Histogram, quant_max: 127 };
-        graph.nodes[1].numeric = Numeric::Observed(spec);
-        write(&path, &graph, &Meta::default()).expect("written");
-        assert_eq!(read(&path).expect("read"), (graph, Meta::default()), "{id}");
+        let plain = ActivationSpec::new(ObserverKind::Histogram, 127);
+        let chosen = ActivationSpec { scheme: Scheme::Symmetric, percentile: 99.5, ..plain.with_bits(4) };
+        let levels = QParams { scale: 0.3, zero_point: 8, qmax: 15 };
+        for numeric in [Numeric::Observed(plain), Numeric::Observed(chosen), Numeric::FakeQuantized(levels)] {
+            graph.nodes[1].numeric = numeric;
+            write(&path, &graph, &Meta::default()).expect("written");
+            assert_eq!(read(&path).expect("read"), (graph.clone(), Meta::default()), "{id}: {numeric:?}");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use safetensors::{Dtype, serialize};
 
 use super::{
     ACTIVATION_SCALES, BATCH_NORM, BIASES, Document, ENTRY, FORMAT, Meta, WEIGHT_SCALES,
-    rows::{NumericRow, OpRow, Row, shorten},
+    rows::{FakeRow, NumericRow, OpRow, Row, shorten},
 };
 use crate::{
     graph::{BatchNorm2d, Graph, Node, Numeric, Op, Tensor, Weight, check},
@@ -49,6 +49,10 @@ impl Packed {
         let numeric = match node.numeric {
             Numeric::Float => None,
             Numeric::Observed(spec) => Some(NumericRow::Observed(spec)),
+            Numeric::FakeQuantized(q) => {
+                self.activation_scales.push(q.scale);
+                Some(NumericRow::Fake(FakeRow { fake: (q.zero_point, q.qmax) }))
+            }
             Numeric::Int8(q) => {
                 self.activation_scales.push(q.scale);
                 Some(match q.qmax {
