@@ -2,10 +2,13 @@ use super::{
     float_layer::FloatLayer,
     step::{Place, Step},
 };
-use crate::kernels::{
-    Levels, Map, dequantize_values,
-    float::{Threads, to_nchw, to_nhwc},
-    quantize_values,
+use crate::{
+    graph::QParams,
+    kernels::{
+        Levels, Map, dequantize_values, fake_quantize,
+        float::{Float, Threads, to_nchw, to_nhwc},
+        quantize_values,
+    },
 };
 
 const APART: &str = "the arena keeps buffers of one step apart";
@@ -55,6 +58,18 @@ impl Step {
             }
             inputs => unreachable!("a step of {} inputs", inputs.len()),
         }
+    }
+
+    /// Values moved to levels, where they lie.
+    pub(super) fn fake_quantize(&self, q: QParams, threads: &Threads, arena: &mut [u8]) {
+        let Place { range, map } = &self.output;
+        let y = values_mut(&mut arena[range.clone()], *map);
+        threads.run(y.len(), || {
+            f32::with_scratch(y.len(), |x| {
+                x.copy_from_slice(y);
+                fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
+            });
+        });
     }
 
     /// Values to logits, channels outermost.

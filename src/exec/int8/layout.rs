@@ -79,6 +79,8 @@ fn role(graph: &Graph, node: &Node, users: &[NodeId]) -> Role {
     match &node.op {
         Op::Input if users.iter().all(|u| reads_image(graph.node(*u))) => Role::Image,
         Op::Input => Role::Step,
+        // Fake quantization changes what would only move.
+        _ if matches!(node.numeric, Numeric::FakeQuantized(_)) => Role::Step,
         // A stub that was not converted, or reads what is float already.
         Op::QuantStub | Op::DeQuantStub if !is_border(graph, node) => Role::View,
         // Float kernels read whole rows.
@@ -145,7 +147,7 @@ fn check(graph: &Graph, id: NodeId, node: &Node) -> Result<(), ExecError> {
         _ if is_border(graph, node) && !stub => {
             return refuse("one side of it is float, the other int8: a quantize or dequantize is missing");
         }
-        Numeric::Float => return Ok(()),
+        Numeric::Float | Numeric::FakeQuantized(_) => return Ok(()),
         Numeric::Int8(_) => {}
     }
     let inherits = match &node.op {

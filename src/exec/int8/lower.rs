@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     exec::ExecError,
-    graph::{Conv2d, Graph, Linear, Node, NodeId, Op, QParams, QTensor, Tensor, Weight},
+    graph::{Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Tensor, Weight},
     kernels::{Add, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table},
 };
 
@@ -173,6 +173,10 @@ fn lower_float(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<()
             }
         }
         _ => push(StepOp::Float(Box::new(FloatLayer::new(cx.graph, id)?)), &node.inputs),
+    }
+    match node.numeric {
+        Numeric::FakeQuantized(q) => push(StepOp::FakeQuantize(q), &[]),
+        Numeric::Float | Numeric::Observed(_) | Numeric::Int8(_) => {}
     }
     Ok(())
 }

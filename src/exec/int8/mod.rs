@@ -62,8 +62,8 @@ pub struct Plan {
     graph: Graph,
     kernels: Kernels,
     options: PlanOptions,
-    /// Those of float layers, where there is one.
-    threads: Option<Threads>,
+    /// Those of float layers.
+    threads: Threads,
     steps: Vec<Step>,
     /// Bytes, held as what float layers need them to be aligned for.
     arena: Vec<f32>,
@@ -92,7 +92,7 @@ impl Plan {
             graph: graph.clone(),
             kernels,
             options: *options,
-            threads: float.then(|| Threads::new(options.threads)),
+            threads: if float { Threads::new(options.threads) } else { Threads::of_process() },
             steps,
             arena: vec![0.0; bytes.div_ceil(size_of::<f32>())],
             levels: Vec::new(),
@@ -212,10 +212,8 @@ impl Plan {
                     StepOp::Image => step.load_image(image, arena),
                     StepOp::QuantizeValues { scale, levels } => step.quantize(*scale, *levels, arena),
                     StepOp::DequantizeValues { scale, zero_point } => step.dequantize(*scale, *zero_point, arena),
-                    StepOp::Float(layer) => {
-                        let threads = self.threads.as_ref().expect("made with the first float layer");
-                        step.run_float(layer, threads, arena);
-                    }
+                    StepOp::Float(layer) => step.run_float(layer, &self.threads, arena),
+                    StepOp::FakeQuantize(q) => step.fake_quantize(*q, &self.threads, arena),
                     StepOp::Logits => step.unload(arena, &mut logits),
                 }
                 after(step, arena, &self.kernels);

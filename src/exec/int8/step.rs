@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::float_layer::FloatLayer;
 use crate::{
-    graph::NodeId,
+    graph::{NodeId, QParams},
     kernels::{
         Add, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten, interleave,
         mean, shuffle,
@@ -50,6 +50,8 @@ pub(super) enum StepOp {
     DequantizeValues { scale: f32, zero_point: u8 },
     /// Values to values.
     Float(Box<FloatLayer>),
+    /// Values moved to levels, where they lie.
+    FakeQuantize(QParams),
     /// Values to logits.
     Logits,
 }

@@ -11,6 +11,11 @@ pub struct Threads {
 }
 
 impl Threads {
+    /// All of the process's pool.
+    pub fn of_process() -> Self {
+        Self { own: None }
+    }
+
     /// `count` of them; 0 is taken as 1. Where the system refuses a thread, the process's own pool serves.
     pub fn new(count: usize) -> Self {
         let count = count.max(1);
