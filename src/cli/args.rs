@@ -2,9 +2,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::quant_args::QuantArgs;
 use crate::session::{
-    Backend, Calibration, ClassifierOptions, Device, Fit, ModelId, ObserverKind, Preprocess, PreprocessChoice, QConfig,
-    Recipe, Source, WeightsChoice,
+    Calibration, ClassifierOptions, Device, Fit, ModelId, Preprocess, PreprocessChoice, Recipe, Source, Study,
+    WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -166,12 +167,8 @@ pub struct PtqArgs {
     pub data: DataArgs,
     #[command(flatten)]
     images: ImageArgs,
-    /// Observers and ranges as PyTorch's default qconfig of this name has them
-    #[arg(long, default_value_t = Backend::X86)]
-    qconfig: Backend,
-    /// Observer of activations [default: the qconfig's]
-    #[arg(long, value_enum)]
-    observer: Option<ObserverArg>,
+    #[command(flatten)]
+    quant: QuantArgs,
     /// Batches that the observers see
     #[arg(long, default_value_t = Calibration::default().batches as u32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     calibration_batches: u32,
@@ -188,41 +185,32 @@ pub struct PtqArgs {
     pub json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ObserverArg {
-    Minmax,
-    MovingAverage,
-    Histogram,
-}
-
-impl ObserverArg {
-    fn kind(self) -> ObserverKind {
-        match self {
-            Self::Minmax => ObserverKind::MinMax,
-            Self::MovingAverage => ObserverKind::MovingAverageMinMax,
-            Self::Histogram => ObserverKind::Histogram,
-        }
-    }
-}
-
 impl PtqArgs {
     /// Every choice, the rest at its default.
     pub fn recipe(&self) -> Recipe {
-        let qconfig = QConfig::new(self.qconfig);
         Recipe {
             weights: self.weights.clone().map_or(WeightsChoice::Automatic, WeightsChoice::File),
             reinit_head: self.head.reinit_head,
             classes: self.classes,
             data: self.data.source(),
             preprocess: self.images.choice(),
-            qconfig: match self.observer {
-                Some(observer) => qconfig.with_observer(observer.kind()),
-                None => qconfig,
-            },
+            qconfig: self.quant.qconfig(),
             calibration: Calibration { batches: self.calibration_batches as usize, batch: self.batch as usize },
             seed: self.data.seed,
             threads: self.machine.threads(),
             ..Recipe::new(self.model)
+        }
+    }
+
+    /// That the choices agree with each other.
+    ///
+    /// # Errors
+    /// A sentence that says which do not.
+    pub fn check(&self) -> Result<(), String> {
+        self.quant.check()?;
+        match (&self.out, self.quant.qconfig().study()) {
+            (Some(out), Some(study @ Study::AffineWeights)) => Err(format!("--out {}: {study}", out.display())),
+            (Some(_), Some(Study::FewerBits { .. }) | None) | (None, _) => Ok(()),
         }
     }
 

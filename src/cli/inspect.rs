@@ -19,6 +19,9 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
             print_line(&format!("labels      {}", labels.join(", ")))?;
             print_line(&format!("preprocess  {}", one_line(preprocess)))?;
             print_line(&format!("recipe      {}", one_line(recipe)))?;
+            for (node, other) in contents.overrides() {
+                print_line(&format!("override    {node}  {other}"))?;
+            }
             print_line(graph.to_string().trim_end())
         }
         Contents::StateDict { tensors, bytes, .. } => {

@@ -10,6 +10,7 @@ mod inspect;
 mod models;
 mod progress;
 mod ptq;
+mod quant_args;
 mod sizes;
 mod train;
 

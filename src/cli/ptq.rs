@@ -1,40 +1,91 @@
+use clap::{CommandFactory, error::ErrorKind};
 use serde_json::{Value, json};
 
-use super::{args::PtqArgs, print_json, print_line, progress};
-use crate::session::{Command, Measured, Session, Side, Stage};
+use super::{Cli, args::PtqArgs, print_json, print_line, progress};
+use crate::session::{Command, Measured, Session, Side, Stage, StudyResult};
 
 pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
+    if let Err(conflict) = args.check() {
+        Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit();
+    }
     let out = args.out();
     progress::require_folder(&out)?;
     let mut session = Session::new(args.machine.device());
     progress::apply(&mut session, Command::Open(Box::new(args.recipe())))?;
     progress::apply(&mut session, Command::RunAll(out))?;
     let stage = session.stage()?.clone();
-    let Stage::Saved { measured, .. } = stage.as_ref() else {
-        anyhow::bail!("the run ended before its file was saved");
+    let result = match stage.as_ref() {
+        Stage::Saved { measured, study, .. } => {
+            Outcome { float: measured.float.accuracy, measured: Some(measured), study: *study }
+        }
+        Stage::Converted { before, study, .. } => Outcome { float: before.accuracy, measured: None, study: *study },
+        Stage::Opened { .. }
+        | Stage::Stubbed { .. }
+        | Stage::Weighted { .. }
+        | Stage::Fused { .. }
+        | Stage::Prepared { .. }
+        | Stage::Calibrated { .. } => anyhow::bail!("the run ended before its file was saved"),
     };
-    let qconfig = session.recipe().qconfig.name.to_string();
-    if args.json {
-        return print_json(&report(args.model.name(), &qconfig, measured));
-    }
-    print_table(measured)
+    if args.json { print_json(&report(args, &session, &result)) } else { print_table(&result) }
+}
+
+/// What a run ends with.
+struct Outcome<'a> {
+    float: Option<f64>,
+    /// Nothing where there is no int8 file.
+    measured: Option<&'a Measured>,
+    study: Option<StudyResult>,
 }
 
 /// What `--json` prints.
-fn report(model: &str, qconfig: &str, measured: &Measured) -> Value {
+fn report(args: &PtqArgs, session: &Session, result: &Outcome<'_>) -> Value {
     let side = |s: &Side| json!({ "accuracy": s.accuracy, "bytes": s.bytes, "latency_ms": s.latency_ms });
-    json!({
-        "model": model,
-        "qconfig": qconfig,
-        "file": measured.file,
-        "float": side(&measured.float),
-        "int8": side(&measured.int8),
-        "shrink": measured.shrink,
-    })
+    let warnings: Vec<Value> = session
+        .warnings()
+        .map(|w| {
+            json!({
+                "kind": w.kind(),
+                "node": w.node,
+                "found": w.found(),
+                "expected": w.expected(),
+                "remedy": w.remedy(),
+            })
+        })
+        .collect();
+    let unmeasured = json!({ "accuracy": result.float, "bytes": null, "latency_ms": null });
+    let mut report = json!({
+        "model": args.model.name(),
+        "qconfig": session.recipe().qconfig.name.to_string(),
+        "file": result.measured.map(|m| &m.file),
+        "float": result.measured.map_or(unmeasured, |m| side(&m.float)),
+        "int8": result.measured.map(|m| side(&m.int8)),
+        "shrink": result.measured.map(|m| m.shrink),
+        "warnings": warnings,
+    });
+    if let Some(study) = &result.study {
+        report["fake"] = json!({ "accuracy": study.accuracy });
+        report["study"] = json!(study.study.to_string());
+    }
+    report
 }
 
-fn print_table(measured: &Measured) -> anyhow::Result<()> {
-    let percent = |a: Option<f64>| a.map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0));
+fn print_table(result: &Outcome<'_>) -> anyhow::Result<()> {
+    match result.measured {
+        Some(measured) => print_measured(measured)?,
+        None => print_line(&format!("accuracy   float32 {}", percent(result.float)))?,
+    }
+    if let Some(study) = &result.study {
+        print_line(&format!("accuracy   fake-quantized {}", percent(study.accuracy)))?;
+        print_line(&format!("study      {}", study.study))?;
+    }
+    Ok(())
+}
+
+fn percent(accuracy: Option<f64>) -> String {
+    accuracy.map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0))
+}
+
+fn print_measured(measured: &Measured) -> anyhow::Result<()> {
     let kb = |bytes: u64| format!("{:.1} KB", bytes as f64 / 1e3);
     let ms = |t: f64| format!("{t:.3} ms");
     let (float, int8) = (&measured.float, &measured.int8);

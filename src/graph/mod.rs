@@ -19,9 +19,7 @@ mod tensor;
 pub use builder::{Builder, ConvSpec};
 pub use check::check;
 pub use node::{Graph, Node, NodeId, ParamRef};
-pub use numeric::{
-    ActivationSpec, BITS, FEWEST_BITS, Numeric, ObserverKind, PERCENTILE, QParams, Scheme, WeightSpec,
-};
+pub use numeric::{ActivationSpec, BITS, FEWEST_BITS, Numeric, ObserverKind, PERCENTILE, QParams, Scheme, WeightSpec};
 pub use op::{Activation, BatchNorm2d, Conv2d, Linear, MaxPool2d, Op};
 pub use rewrite::Rewrite;
 pub use shape::Shape;

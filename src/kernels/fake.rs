@@ -35,7 +35,9 @@ mod tests {
     #[test]
     fn it_is_the_formula_step_by_step() {
         let x: Vec<f32> = (-40_000..40_000).map(|i| i as f32 * 0.01).chain([0.5, 1.5, -2.5, 1e30, -1e30]).collect();
-        for (scale, zero_point, qmax) in [(1.0, 0, 255), (0.37, 128, 255), (0.021, 7, 15), (0.5, 64, 127), (3e-7, 255, 255)] {
+        for (scale, zero_point, qmax) in
+            [(1.0, 0, 255), (0.37, 128, 255), (0.021, 7, 15), (0.5, 64, 127), (3e-7, 255, 255)]
+        {
             let mut y = vec![0.0; x.len()];
             fake_quantize(&x, scale, zero_point, qmax, &mut y);
             for (x, y) in x.iter().zip(&y) {

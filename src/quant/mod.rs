@@ -34,7 +34,7 @@ pub use pattern::{Pattern, Reason, Refusal};
 pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
 pub use qconfig::{Backend, QConfig, Study};
 pub use stubs::{StubsReport, insert_stubs};
-pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, normalization_warning, weight_warnings};
+pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, weight_warnings};
 pub use weight::{fake_quantize_weight, quantize_weight};
 
 /// The smallest scale, `torch.finfo(torch.float32).eps`, in every observer of PyTorch.

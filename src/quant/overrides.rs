@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -5,7 +7,7 @@ use super::{
     prepare::{Source, source},
     stubs,
 };
-use crate::graph::{ActivationSpec, Graph, WeightSpec};
+use crate::graph::{ActivationSpec, Graph, ObserverKind, Scheme, WeightSpec};
 
 /// What is done otherwise with one node than with the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,28 @@ pub enum Override {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         weight: Option<WeightSpec>,
     },
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Int8 { activation, weight } = self else { return f.write_str("left in float") };
+        let mut parts = Vec::new();
+        if let Some(a) = activation {
+            parts.push(format!("observer {} at 0..{}", a.observer.title(), a.quant_max));
+            if a.observer == ObserverKind::Percentile {
+                parts.push(format!("{} %", a.percentile));
+            }
+            if a.scheme == Scheme::Symmetric {
+                parts.push("symmetric".to_owned());
+            }
+        }
+        if let Some(w) = weight {
+            let per = if w.observer == ObserverKind::MinMax { "per tensor" } else { "per channel" };
+            let scheme = if w.scheme == Scheme::Affine { ", affine" } else { "" };
+            parts.push(format!("weight {per}{scheme}, {} bits", w.bits));
+        }
+        f.write_str(&if parts.is_empty() { "as the rest".to_owned() } else { parts.join(", ") })
+    }
 }
 
 /// What may be chosen for one node of a fused graph.

@@ -85,11 +85,7 @@ impl QConfig {
 
     /// The same with `bits` bits for activations and weights: 8, or 4 to 7 for study.
     pub fn with_bits(self, bits: u8) -> Self {
-        Self {
-            activation: self.activation.with_bits(bits),
-            weight: WeightSpec { bits, ..self.weight },
-            ..self
-        }
+        Self { activation: self.activation.with_bits(bits), weight: WeightSpec { bits, ..self.weight }, ..self }
     }
 
     /// The same with one node differing.
@@ -186,6 +182,20 @@ pub enum Study {
     },
     /// Weights with zero points, which only fake quantization computes: there is no int8 file of them.
     AffineWeights,
+}
+
+impl fmt::Display for Study {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FewerBits { bits } => write!(
+                f,
+                "{bits} bits are for study: the levels are stored as int8, so the file is no smaller and no faster than at 8."
+            ),
+            Self::AffineWeights => f.write_str(
+                "Affine weights are for study: they run in fake quantization alone, and there is no int8 file of them.",
+            ),
+        }
+    }
 }
 
 impl Default for QConfig {

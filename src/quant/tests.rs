@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::prepare::{Source, source};
 use super::*;
 use crate::{
-    graph::{Activation, Builder, ConvSpec, Graph, NodeId, Numeric, Op, QParams, Shape},
+    graph::{Activation, ActivationSpec, Builder, ConvSpec, Graph, NodeId, Numeric, Op, QParams, Shape, WeightSpec},
     zoo::{self, ModelConfig, ModelId},
 };
 
@@ -21,9 +22,13 @@ fn x86() -> QConfig {
 
 /// The int8 graph with one made-up scale throughout.
 fn converted(prepared: &Graph) -> Result<(Graph, ConvertReport), QuantError> {
+    converted_with(prepared, &x86())
+}
+
+fn converted_with(prepared: &Graph, config: &QConfig) -> Result<(Graph, ConvertReport), QuantError> {
     let qparams = |n: &crate::graph::Node| (n.name.clone(), QParams::new(0.5, 3));
     let qparams: BTreeMap<String, QParams> = prepared.nodes.iter().map(qparams).collect();
-    convert(prepared, &qparams, &x86())
+    convert(prepared, &qparams, config)
 }
 
 /// The lines of the graph's dump whose names start with `prefix`.
@@ -76,7 +81,7 @@ fn every_batch_norm_of_the_zoo_is_fused() {
         let (graph, report) = fuse(&stubbed(model), &FuseOptions::default()).expect("a float model");
         assert!(!graph.nodes.iter().any(|n| matches!(n.op, Op::BatchNorm2d(_))), "{model}");
         let (prepared, report_prepared) = prepare(&graph, &x86()).expect("a fused graph");
-        assert_eq!(report_prepared.warnings, [], "{model}");
+        assert_eq!(report_prepared.float, [], "{model}");
         let (int8, converted) = converted(&prepared).expect("a prepared graph");
         let layers = |g: &Graph| g.nodes.iter().filter(|n| n.op.weight().is_some()).count();
         assert_eq!(converted.layers.len(), layers(&int8), "{model}");
@@ -120,15 +125,246 @@ fn a_value_with_two_users_stays() {
 }
 
 #[test]
-fn a_batch_norm_left_over_is_a_warning_then_an_error_with_its_remedy() {
+fn a_batch_norm_left_over_stays_in_float_between_stubs_and_is_a_warning() {
     let disabled = BTreeSet::from(["layer1.0.conv1".to_owned()]);
     let (graph, report) = fuse(&stubbed(ModelId::ResNet18), &FuseOptions { disabled }).expect("a float model");
     assert_eq!(report.refusals[0], Refusal { node: "layer1.0.conv1".to_owned(), reason: Reason::SwitchedOff });
     let (prepared, report) = prepare(&graph, &x86()).expect("it still calibrates");
-    let warned: Vec<&str> = report.warnings.iter().map(|w| w.node.as_str()).collect();
-    assert_eq!(warned, ["layer1.0.bn1"]);
-    let error = converted(&prepared).expect_err("no kernel").to_string();
-    assert!(error.contains("`layer1.0.bn1`") && error.contains("fuse it"), "{error}");
+    check(
+        &prepared,
+        "layer1.0.",
+        "layer1.0.conv1 = Conv2d 3x3 p1(maxpool) 64x8x8 observed Histogram 0..127
+         layer1.0.conv1.dequant = DeQuantStub(layer1.0.conv1) 64x8x8
+         layer1.0.bn1 = BatchNorm2d(layer1.0.conv1.dequant) 64x8x8
+         layer1.0.relu = ReLU(layer1.0.bn1) 64x8x8
+         layer1.0.relu.quant = QuantStub(layer1.0.relu) 64x8x8 observed Histogram 0..127
+         layer1.0.conv2 = Conv2d 3x3 p1(layer1.0.relu.quant) 64x8x8 observed Histogram 0..127
+         layer1.0.add_relu = AddReLU(layer1.0.conv2, maxpool) 64x8x8 observed Histogram 0..127",
+    );
+    let warned: Vec<String> = report.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(warned.len(), 1, "ReLU follows its input: that is no trouble");
+    assert!(warned[0].contains("`layer1.0.bn1`") && warned[0].contains("fuse it"), "{warned:?}");
+    let (int8, _) = converted(&prepared).expect("a mixed graph");
+    let numeric = |name: &str| int8.node(int8.require(name).expect("there")).numeric;
+    assert_eq!((numeric("layer1.0.bn1"), numeric("layer1.0.relu")), (Numeric::Float, Numeric::Float));
+    assert!(numeric("layer1.0.relu.quant").qparams().is_some() && numeric("layer1.0.conv2").qparams().is_some());
+}
+
+fn float(names: &[&str]) -> QConfig {
+    names.iter().fold(x86(), |config, name| config.with_override(*name, Override::Float))
+}
+
+#[test]
+fn float_neighbours_share_their_borders() {
+    let config = float(&["layer1.0.conv1", "layer1.0.conv2", "layer1.0.add_relu"]);
+    let (prepared, report) = prepare(&fused(ModelId::ResNet18), &config).expect("a fused graph");
+    check(
+        &prepared,
+        "maxpool",
+        "maxpool = MaxPool2d 3x3 s2 p1(conv1) 64x8x8
+         maxpool.dequant = DeQuantStub(maxpool) 64x8x8",
+    );
+    check(
+        &prepared,
+        "layer1.0.",
+        "layer1.0.conv1 = ConvReLU2d 3x3 p1(maxpool.dequant) 64x8x8
+         layer1.0.conv2 = Conv2d 3x3 p1(layer1.0.conv1) 64x8x8
+         layer1.0.add_relu = AddReLU(layer1.0.conv2, maxpool.dequant) 64x8x8
+         layer1.0.add_relu.quant = QuantStub(layer1.0.add_relu) 64x8x8 observed Histogram 0..127",
+    );
+    assert!(report.float.iter().all(|f| f.why == WhyFloat::Chosen) && report.float.len() == 3);
+    assert!(report.warnings().is_empty(), "the user chose it");
+    let (int8, converted) = converted_with(&prepared, &config).expect("a mixed graph");
+    let weight = |name: &str| int8.node(int8.require(name).expect("there")).op.weight().cloned().expect("a layer");
+    assert!(weight("layer1.0.conv1").float().is_some() && weight("layer1.1.conv1").int8().is_some());
+    assert!(!converted.layers.iter().any(|l| l.name.starts_with("layer1.0.")), "what stays float is not converted");
+}
+
+#[test]
+fn a_float_first_layer_reads_the_image_and_float_logits_need_no_stub() {
+    let (prepared, _) = prepare(&fused(ModelId::ResNet18), &float(&["conv1", "fc"])).expect("a fused graph");
+    check(&prepared, "conv1", "conv1 = ConvReLU2d 7x7 s2 p3(input) 64x16x16");
+    check(
+        &prepared,
+        "maxpool",
+        "maxpool = MaxPool2d 3x3 s2 p1(conv1) 64x8x8
+         maxpool.quant = QuantStub(maxpool) 64x8x8 observed Histogram 0..127",
+    );
+    assert!(prepared.find("quant").is_none() && prepared.find("dequant").is_none());
+    check(
+        &prepared,
+        "f",
+        "flatten = Flatten(avgpool) 512
+         flatten.dequant = DeQuantStub(flatten) 512
+         fc = Linear(flatten.dequant) 10",
+    );
+    let (int8, _) = converted_with(&prepared, &float(&["conv1", "fc"])).expect("a mixed graph");
+    assert_eq!(int8.node(int8.output()).numeric, Numeric::Float);
+}
+
+#[test]
+fn dropout_is_gone_from_a_float_part_too() {
+    let config = float(&["classifier.1", "classifier.3"]);
+    let (prepared, report) = prepare(&fused(ModelId::MobileNetV3Small), &config).expect("a fused graph");
+    let dropout = report.float.iter().find(|f| f.node == "classifier.2").expect("it follows its input");
+    assert_eq!(dropout.why, WhyFloat::Input);
+    let (int8, report) = converted_with(&prepared, &config).expect("a mixed graph");
+    assert_eq!(report.removed, ["classifier.2"]);
+    check(&int8, "classifier.3", "classifier.3 = Linear(classifier.1) 10");
+}
+
+#[test]
+fn an_override_of_one_node_is_of_that_node_alone() {
+    let own = ActivationSpec::new(ObserverKind::Entropy, 255).with_bits(6);
+    let weight = WeightSpec { bits: 6, ..WeightSpec::new(ObserverKind::MinMax) };
+    let config = x86()
+        .with_override("layer1.0.conv1", Override::Int8 { activation: Some(own), weight: Some(weight) })
+        .with_override("quant", Override::Int8 { activation: Some(own), weight: None });
+    let float = zoo::init(&stubbed(ModelId::ResNet18), 1);
+    let (graph, _) = fuse(&float, &FuseOptions::default()).expect("a float model");
+    let (prepared, _) = prepare(&graph, &config).expect("a fused graph");
+    let spec = |name: &str| prepared.node(prepared.require(name).expect("there")).numeric;
+    assert_eq!((spec("quant"), spec("layer1.0.conv1")), (Numeric::Observed(own), Numeric::Observed(own)));
+    assert_eq!(spec("layer1.0.conv2"), Numeric::Observed(config.activation));
+    let (int8, _) = converted_with(&prepared, &config).expect("a prepared graph");
+    let weight = |name: &str| {
+        let weight = int8.node(int8.require(name).expect("there")).op.weight().cloned().expect("a layer");
+        let int8 = weight.int8().cloned().expect("int8");
+        (int8.scales.len(), int8.data.iter().any(|q| !(-32..32).contains(q)))
+    };
+    assert_eq!((weight("layer1.0.conv1"), weight("layer1.0.conv2")), ((1, false), (64, true)));
+}
+
+#[test]
+fn an_override_that_cannot_be_says_why() {
+    let observer = Override::Int8 { activation: Some(x86().activation), weight: None };
+    let weight = Override::Int8 { activation: None, weight: Some(x86().weight) };
+    for (model, node, other, words) in [
+        (ModelId::ResNet18, "conv9", Override::Float, "as conv1"),
+        (ModelId::ResNet18, "layer1.0.bn1", Override::Float, "fused into `layer1.0.conv1`"),
+        (ModelId::ResNet18, "layer1.0", Override::Float, "as layer1.0.conv1"),
+        (ModelId::ResNet18, "quant", Override::Float, "where the image becomes int8"),
+        (ModelId::ResNet18, "maxpool", Override::Float, "choose for `conv1`"),
+        (ModelId::ResNet18, "layer1.0.add_relu", weight, "no weight"),
+        (ModelId::MobileNetV3Small, "features.1.block.1.scale_activation", observer, "no observer"),
+    ] {
+        let error = prepare(&fused(model), &x86().with_override(node, other)).expect_err("it cannot be").to_string();
+        assert!(error.contains(&format!("`{node}`")) && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_model_all_in_float_is_refused() {
+    let (mut b, x) = Builder::new("one", Shape::new(2, 4, 4));
+    b.conv("conv", x, ConvSpec::new(2, 3));
+    let (graph, _) = insert_stubs(&b.finish()).expect("a float graph");
+    assert_eq!(prepare(&graph, &float(&["conv"])), Err(QuantError::AllFloat { graph: "one".to_owned() }));
+}
+
+#[test]
+fn every_choice_that_is_offered_can_be_made() {
+    let own = x86().activation;
+    for model in ModelId::ALL {
+        let graph = fused(model);
+        for (name, can) in choosable(&graph) {
+            let mut config = x86();
+            if can.float {
+                config = config.with_override(&name, Override::Float);
+                prepare(&graph, &config).expect("offered");
+            }
+            if can.observer || can.weight {
+                let other = Override::Int8 {
+                    activation: can.observer.then_some(own),
+                    weight: can.weight.then_some(config.weight),
+                };
+                prepare(&graph, &config.with_override(&name, other)).expect("offered");
+            }
+        }
+    }
+}
+
+#[test]
+fn fake_quantization_has_int8s_weights_and_levels() {
+    let float = zoo::init(&stubbed(ModelId::MobileNetV3Small), 1);
+    let (graph, _) = fuse(&float, &FuseOptions::default()).expect("a float model");
+    let config = x86().with_override("classifier.3", Override::Float);
+    let (prepared, _) = prepare(&graph, &config).expect("a fused graph");
+    let qparams: BTreeMap<String, QParams> =
+        prepared.nodes.iter().map(|n| (n.name.clone(), QParams::new(0.5, 3))).collect();
+    let (int8, int8_report) = convert(&prepared, &qparams, &config).expect("a prepared graph");
+    let (fake, report) = fake_quantize(&prepared, &qparams, &config).expect("a prepared graph");
+    assert_eq!(report.layers, int8_report.layers);
+    for node in int8.nodes.iter().filter(|n| !matches!(n.op, Op::Input)) {
+        let twin = fake.node(fake.require(&node.name).expect("the same nodes"));
+        match (source(&node.op), node.numeric) {
+            (Source::Observer | Source::Unit, Numeric::Int8(q)) => {
+                assert_eq!(twin.numeric, Numeric::FakeQuantized(q), "{}", node.name);
+            }
+            _ => assert_eq!(twin.numeric, Numeric::Float, "{}", node.name),
+        }
+        let Some(weight) = node.op.weight() else { continue };
+        let twin = twin.op.weight().and_then(|w| w.float()).expect("fake quantization is float");
+        match weight {
+            crate::graph::Weight::Float(w) => assert_eq!(w, twin, "{} is left in float", node.name),
+            crate::graph::Weight::Int8(q) => {
+                let per_channel = q.data.len() / q.shape[0];
+                let stands_for = q.data.iter().enumerate().map(|(i, v)| f32::from(*v) * q.scale(i / per_channel));
+                assert!(stands_for.eq(twin.data.iter().copied()), "{}", node.name);
+            }
+        }
+    }
+}
+
+/// A stubbed convolution of two output channels with these weights, and what is said of it.
+fn warned(weights: [f32; 2], config: &QConfig) -> Vec<Problem> {
+    let (mut b, x) = Builder::new("two", Shape::new(1, 4, 4));
+    b.conv("conv", x, ConvSpec::new(2, 1));
+    let (graph, _) = insert_stubs(&b.finish()).expect("a float graph");
+    let weight = crate::graph::Tensor::new([2, 1, 1, 1], weights.to_vec());
+    let graph = graph.with_params(&[("conv.weight".to_owned(), weight)].into());
+    weight_warnings(&graph, config).into_iter().map(|w| w.problem).collect()
+}
+
+#[test]
+fn dead_and_uneven_channels_are_warned_of() {
+    assert_eq!(warned([1.0, -0.5], &x86()), []);
+    assert_eq!(warned([0.0, -0.5], &x86()), [Problem::ZeroChannels { channels: vec![0], of: 2 }]);
+    assert_eq!(warned([0.5, -0.001], &x86()), [], "500 times");
+    let uneven = |per_tensor| Problem::UnevenChannels { ratio: 2048.0, widest: 0, narrowest: 1, per_tensor };
+    assert_eq!(warned([2.0, -1.0 / 1024.0], &x86()), [uneven(false)]);
+    assert_eq!(warned([2.0, -1.0 / 1024.0], &QConfig::new(Backend::Qnnpack)), [uneven(true)]);
+    assert_eq!(warned([0.0, 1.0], &float(&["conv"])), [], "what stays in float loses nothing");
+}
+
+#[test]
+fn images_that_are_normalized_otherwise_are_warned_of() {
+    let full = |v| crate::graph::Tensor::full([3], v);
+    let norm = crate::graph::BatchNorm2d {
+        weight: full(1.0),
+        bias: full(0.0),
+        running_mean: crate::graph::Tensor::new([3], vec![-0.5, 0.0, 2.0]),
+        running_var: crate::graph::Tensor::new([3], vec![1.0, 4.0, 0.25]),
+        eps: 1e-5,
+        momentum: 0.1,
+    };
+    let warn = |mean: [f32; 3], variance: [f32; 3]| normalization_warning("bn1", &norm, &mean, &variance);
+    assert_eq!(warn([-0.5, 0.0, 2.0], [1.0, 4.0, 0.25]), None, "as in training");
+    assert_eq!(warn([-0.2, 0.5, 1.9], [0.6, 5.0, 0.3]), None, "other images of the same kind");
+    assert_eq!(warn([-0.5, 40.0, 2.0], [1.0, 900.0, 0.25]), None, "one odd channel of three");
+    let dark = warn([-0.5, 0.0, 2.0], [0.05, 0.2, 0.0125]).expect("a twentieth of the variance");
+    assert_eq!(dark.problem, Problem::Normalization { shift: 0.0, spread: 0.05 });
+    assert!(warn([2.0, 6.0, 3.5], [1.0, 4.0, 0.25]).is_some(), "two to three standard deviations away");
+    let text = dark.to_string();
+    assert!(text.contains("`bn1`") && text.contains("mean and standard deviation"), "{text}");
+}
+
+#[test]
+fn a_fusion_that_moves_the_output_is_warned_of() {
+    let graph = fused(ModelId::ResNet18);
+    assert_eq!(fusion_warning(&graph, 9e-6), None);
+    let warning = fusion_warning(&graph, 2e-5).expect("more than rounding");
+    assert_eq!((warning.node.as_str(), warning.kind()), ("dequant", "fusion_moved"));
+    assert!(fusion_warning(&graph, f32::NAN).is_some());
 }
 
 #[test]

@@ -100,7 +100,9 @@ impl Warning {
                 format!("all weights of {} of its {of} channels are zero ({})", channels.len(), names.join(", "))
             }
             Problem::UnevenChannels { ratio, widest, narrowest, .. } => {
-                format!("the weights of channel {widest} range {ratio:.0} times as wide as those of channel {narrowest}")
+                format!(
+                    "the weights of channel {widest} range {ratio:.0} times as wide as those of channel {narrowest}"
+                )
             }
             Problem::DeadRange { min, max } => {
                 format!("its observer saw values from {min:e} to {max:e} alone, so its scale is {EPS:e}")
@@ -125,7 +127,9 @@ impl Warning {
             Problem::DeadRange { .. } => "values that differ".to_owned(),
             Problem::NoData => "a value at least".to_owned(),
             Problem::Normalization { .. } => {
-                format!("less than {FAR:.0} standard deviation, and from 1/{SPREAD:.0} to {SPREAD:.0} times the variance")
+                format!(
+                    "less than {FAR:.0} standard deviation, and from 1/{SPREAD:.0} to {SPREAD:.0} times the variance"
+                )
             }
             Problem::FusionMoved { .. } => format!("{FUSION_TOLERANCE:e} at most"),
         }
@@ -168,10 +172,8 @@ impl PrepareReport {
         let mut warnings = Vec::new();
         for node in &self.float {
             match node.why {
-                WhyFloat::NoKernel(remedy) => warnings.push(Warning {
-                    node: node.node.clone(),
-                    problem: Problem::NoKernel { op: node.op, remedy },
-                }),
+                WhyFloat::NoKernel(remedy) => warnings
+                    .push(Warning { node: node.node.clone(), problem: Problem::NoKernel { op: node.op, remedy } }),
                 WhyFloat::Chosen | WhyFloat::Input => {}
             }
         }
@@ -186,7 +188,9 @@ impl Observers {
         for (node, spec, range) in self.each() {
             let problem = match range {
                 None => Problem::NoData,
-                Some(range) if range.qparams(spec).scale <= EPS => Problem::DeadRange { min: range.min, max: range.max },
+                Some(range) if range.qparams(spec).scale <= EPS => {
+                    Problem::DeadRange { min: range.min, max: range.max }
+                }
                 Some(_) => continue,
             };
             warnings.push(Warning { node: node.to_owned(), problem });
@@ -195,11 +199,21 @@ impl Observers {
     }
 }
 
+/// Where fusing moved the logits further than rounding does; `relative` is the largest difference over the largest logit.
+pub fn fusion_warning(fused: &Graph, relative: f32) -> Option<Warning> {
+    // Not a number is no proof either.
+    let proved = relative <= FUSION_TOLERANCE;
+    let node = fused.node(fused.output()).name.clone();
+    (!proved).then_some(Warning { node, problem: Problem::FusionMoved { relative } })
+}
+
 /// Layers with dead channels, or with channels too different for one scale, in a graph whose batch norms are folded.
 pub fn weight_warnings(fused: &Graph, config: &QConfig) -> Vec<Warning> {
     let mut warnings = Vec::new();
     for node in &fused.nodes {
-        let (Some(Weight::Float(weight)), Some(spec)) = (node.op.weight(), config.weight_of(&node.name)) else { continue };
+        let (Some(Weight::Float(weight)), Some(spec)) = (node.op.weight(), config.weight_of(&node.name)) else {
+            continue;
+        };
         let per_tensor = spec.observer == ObserverKind::MinMax;
         warnings.extend(problems(weight, per_tensor).map(|problem| Warning { node: node.name.clone(), problem }));
     }

@@ -30,8 +30,10 @@ impl Session {
         let before = self.weighted()?;
         let graph = self.base(Step::Calibrate)?.graph().clone();
         let (observers, images) = self.observe(&before.opened, &graph, calibration, to)?;
+        let warnings = observers.warnings();
+        to.warn_of(&warnings);
         self.recipe.calibration = calibration;
-        self.enter(Stage::Calibrated { before, graph, observers: observers.into(), images }, start, to);
+        self.enter(Stage::Calibrated { before, graph, observers: observers.into(), images, warnings }, start, to);
         Ok(())
     }
 

@@ -106,7 +106,7 @@ impl Stage {
             CommandKind::Prepare => at(Step::Prepare),
             CommandKind::Calibrate => at(Step::Calibrate),
             CommandKind::Convert => at(Step::Convert),
-            CommandKind::Save => done == Some(Step::Convert),
+            CommandKind::Save => done == Some(Step::Convert) && !self.is_study_alone(),
             CommandKind::BackTo(step) => done.is_some_and(|d| step < d),
         }
     }

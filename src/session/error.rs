@@ -10,6 +10,11 @@ pub enum SessionError {
     Cancelled,
     #[error("cannot {} yet: {}", .kind.verb(), remedy(.done))]
     NotAllowed { kind: CommandKind, done: Option<Step> },
+    #[error(
+        "affine weights have no int8 file, for no int8 kernel computes them: they are measured in fake quantization; make the \
+         weights symmetric to save one"
+    )]
+    StudyAlone,
     #[error("no model is open: open one first")]
     NothingOpen,
     #[error("no trained weights for {model} on this data come with Octet: load a state dict, or train")]

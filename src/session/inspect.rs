@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::SessionError;
 use crate::graph::{Graph, Weight};
+use crate::quant::Override;
 use crate::weights::{self, octet};
 
 /// What is inside a file.
@@ -67,6 +69,15 @@ pub fn save_float(path: &Path, graph: &Graph) -> Result<u64, SessionError> {
 }
 
 impl Contents {
+    /// What was done otherwise with some layers, as the recipe says it: the layer and a phrase. None for a state dict, or
+    /// a recipe of another program.
+    pub fn overrides(&self) -> Vec<(String, String)> {
+        let Self::Int8 { recipe, .. } = self else { return Vec::new() };
+        let overrides = recipe.pointer("/qconfig/overrides").cloned().unwrap_or_default();
+        let overrides: BTreeMap<String, Override> = serde_json::from_value(overrides).unwrap_or_default();
+        overrides.into_iter().map(|(node, other)| (node, other.to_string())).collect()
+    }
+
     /// The same as JSON.
     pub fn json(&self) -> Value {
         match self {
@@ -82,6 +93,7 @@ impl Contents {
                     "labels": labels,
                     "preprocess": preprocess,
                     "recipe": recipe,
+                    "overrides": self.overrides().into_iter().collect::<BTreeMap<_, _>>(),
                     "nodes": nodes(graph),
                     "layers": layers(graph),
                 })

@@ -59,7 +59,17 @@ pub(super) struct Inputs {
 impl Inputs {
     /// The first readable images of a split.
     pub fn first(split: &Split, count: usize, preprocess: &Preprocess, source: &str) -> Result<Self, SessionError> {
-        let order = (0..split.len()).collect();
+        Self::of((0..split.len()).collect(), split, count, preprocess, source)
+    }
+
+    /// Readable images of a split in this order.
+    pub fn of(
+        order: Vec<usize>,
+        split: &Split,
+        count: usize,
+        preprocess: &Preprocess,
+        source: &str,
+    ) -> Result<Self, SessionError> {
         for batch in split.batches(order, count, preprocess, None) {
             if !batch.is_empty() {
                 return Ok(Self { count: batch.indices.len(), images: batch.images });
@@ -78,6 +88,17 @@ pub(super) fn float_accuracy(
 ) -> Result<Option<f64>, SessionError> {
     let model = Model::new(graph, device)?;
     accuracy(opened, "Measuring float", &mut |images, batch| Ok(model.run(images, batch)?), to)
+}
+
+/// Held-out accuracy of a fake-quantized graph; `None` where labels do not allow one.
+pub(super) fn fake_accuracy(
+    opened: &Opened,
+    graph: &Graph,
+    device: &Device,
+    to: &mut Reporter<'_>,
+) -> Result<Option<f64>, SessionError> {
+    let model = Model::new(graph, device)?;
+    accuracy(opened, "Measuring fake quantization", &mut |images, batch| Ok(model.run(images, batch)?), to)
 }
 
 /// Held-out accuracy of an int8 plan; `None` where labels do not allow one.

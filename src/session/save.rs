@@ -15,9 +15,9 @@ use crate::weights::octet::{self, Meta};
 impl Session {
     pub(super) fn save(&mut self, path: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
-        let (before, report, converted) = match self.stage()?.as_ref() {
-            Stage::Converted { before, graph, report } | Stage::Saved { before, graph, report, .. } => {
-                (before.clone(), report.clone(), graph.clone())
+        let (before, report, converted, study) = match self.stage()?.as_ref() {
+            Stage::Converted { before, graph, report, study } | Stage::Saved { before, graph, report, study, .. } => {
+                (before.clone(), report.clone(), graph.clone(), *study)
             }
             Stage::Opened { .. }
             | Stage::Stubbed { .. }
@@ -55,7 +55,7 @@ impl Session {
             shrink: float.bytes as f64 / bytes as f64,
         };
         to.info(format!("Saved {} ({} KB), read it back and measured that.", path.display(), bytes / 1000));
-        let stage = Stage::Saved { before, graph: Arc::new(graph), report, measured: Arc::new(measured) };
+        let stage = Stage::Saved { before, graph: Arc::new(graph), report, study, measured: Arc::new(measured) };
         self.enter(stage, start, to);
         Ok(())
     }

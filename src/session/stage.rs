@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{Measured, Opened};
 use crate::graph::Graph;
-use crate::quant::{ConvertReport, FuseReport, Observers, PrepareReport, StubsReport};
+use crate::quant::{ConvertReport, FuseReport, Observers, PrepareReport, StubsReport, Study, Warning};
 
 /// The six steps of post-training quantization, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +71,15 @@ pub struct FusionProof {
     pub relative: f32,
 }
 
+/// What fake quantization says of a qconfig that is for study.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StudyResult {
+    /// Why it is one.
+    pub study: Study,
+    /// Accuracy of the fake-quantized model on held-out images, where labels allow.
+    pub accuracy: Option<f64>,
+}
+
 /// What exists after each step. Graphs and parameters are shared, so a history of stages copies nothing.
 #[derive(Clone, Debug)]
 pub enum Stage {
@@ -111,6 +120,8 @@ pub enum Stage {
         report: Arc<FuseReport>,
         /// That it changed nothing.
         proof: FusionProof,
+        /// That it changed something after all.
+        warnings: Vec<Warning>,
     },
     /// Observers placed.
     Prepared {
@@ -120,6 +131,8 @@ pub enum Stage {
         graph: Arc<Graph>,
         /// What is observed.
         report: Arc<PrepareReport>,
+        /// What the graph and a few images say against going on.
+        warnings: Vec<Warning>,
     },
     /// Observers have seen images.
     Calibrated {
@@ -131,15 +144,19 @@ pub enum Stage {
         observers: Arc<Observers>,
         /// Images seen.
         images: usize,
+        /// What the observers say against going on.
+        warnings: Vec<Warning>,
     },
     /// Converted to int8, not yet saved.
     Converted {
         /// As weighted.
         before: Arc<Weighted>,
-        /// int8.
+        /// int8; fake-quantized where the study is of what int8 has not.
         graph: Arc<Graph>,
         /// Layer by layer.
         report: Arc<ConvertReport>,
+        /// Where the qconfig is for study.
+        study: Option<StudyResult>,
     },
     /// Saved, reloaded from the file and measured.
     Saved {
@@ -149,6 +166,8 @@ pub enum Stage {
         graph: Arc<Graph>,
         /// Layer by layer.
         report: Arc<ConvertReport>,
+        /// Where the qconfig is for study.
+        study: Option<StudyResult>,
         /// The figures.
         measured: Arc<Measured>,
     },
@@ -189,6 +208,34 @@ impl Stage {
             | Self::Calibrated { before, .. }
             | Self::Converted { before, .. }
             | Self::Saved { before, .. } => &before.opened,
+        }
+    }
+
+    /// What a user should know before he goes on.
+    pub fn warnings(&self) -> &[Warning] {
+        match self {
+            Self::Fused { warnings, .. } | Self::Prepared { warnings, .. } | Self::Calibrated { warnings, .. } => {
+                warnings
+            }
+            Self::Opened { .. }
+            | Self::Stubbed { .. }
+            | Self::Weighted { .. }
+            | Self::Converted { .. }
+            | Self::Saved { .. } => &[],
+        }
+    }
+
+    /// Whether it was converted to what has no int8 file.
+    pub fn is_study_alone(&self) -> bool {
+        match self {
+            Self::Converted { study, .. } => study.is_some_and(|s| s.study == Study::AffineWeights),
+            Self::Opened { .. }
+            | Self::Stubbed { .. }
+            | Self::Weighted { .. }
+            | Self::Fused { .. }
+            | Self::Prepared { .. }
+            | Self::Calibrated { .. }
+            | Self::Saved { .. } => false,
         }
     }
 

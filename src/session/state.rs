@@ -6,6 +6,7 @@ use super::WeightsChoice;
 use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
 use crate::data::Skipped;
 use crate::exec::float::Device;
+use crate::quant::Warning;
 
 /// One model on its way to int8, with every earlier stage kept.
 #[derive(Debug)]
@@ -31,6 +32,11 @@ impl Reporter<'_> {
 
     pub fn warn(&mut self, text: impl Into<String>) {
         (self.emit)(Event::Log(LogLine::warning(text)));
+    }
+
+    /// Says every warning in the log.
+    pub fn warn_of(&mut self, warnings: &[Warning]) {
+        warnings.iter().for_each(|warning| self.warn(format!("{warning}.")));
     }
 
     /// Names files that are no images, each once.
@@ -69,6 +75,11 @@ impl Session {
         self.history.last().ok_or(SessionError::NothingOpen)
     }
 
+    /// What a user should know, of all steps so far.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.history.iter().flat_map(|stage| stage.warnings())
+    }
+
     /// Carries out one command. Whatever goes wrong, the stages before it stay.
     ///
     /// # Errors
@@ -98,8 +109,10 @@ impl Session {
             None => kind == CommandKind::Open,
         };
         if !allowed {
-            self.stage()?;
-            return Err(SessionError::NotAllowed { kind, done });
+            return match self.stage()?.is_study_alone() && kind == CommandKind::Save {
+                true => Err(SessionError::StudyAlone),
+                false => Err(SessionError::NotAllowed { kind, done }),
+            };
         }
         match command {
             Command::Open(recipe) => self.open(*recipe, to),
@@ -154,6 +167,7 @@ impl Session {
                 Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
                 Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),
                 Some(Step::Calibrate) => Command::Convert,
+                Some(Step::Convert) if self.stage()?.is_study_alone() => return Ok(()),
                 Some(Step::Convert) => Command::Save(out.to_owned()),
             };
             let last = matches!(next, Command::Save(_));

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::measure::Inputs;
+use super::measure::{Inputs, fake_accuracy};
 use super::state::Reporter;
-use super::{FusionProof, Session, SessionError, Stage, Step, Weighted};
+use super::{FusionProof, Session, SessionError, Stage, Step, StudyResult, Weighted};
 use crate::exec::float::Model;
 use crate::graph::Graph;
-use crate::quant::{self, FuseOptions, QConfig};
+use crate::quant::{self, FuseOptions, QConfig, Study, Warning};
 
 /// Images on which fusion is proved to change nothing.
 const PROOF_IMAGES: usize = 8;
@@ -39,8 +39,10 @@ impl Session {
             proof.max_abs,
             proof.relative
         ));
+        let warnings: Vec<Warning> = quant::fusion_warning(&graph, proof.relative).into_iter().collect();
+        to.warn_of(&warnings);
         self.recipe.unfused = options.disabled.clone();
-        let stage = Stage::Fused { before, graph: graph.into(), report: report.into(), proof };
+        let stage = Stage::Fused { before, graph: graph.into(), report: report.into(), proof, warnings };
         self.enter(stage, start, to);
         Ok(())
     }
@@ -63,8 +65,12 @@ impl Session {
         let start = Instant::now();
         let before = self.weighted()?;
         let (graph, report) = quant::prepare(self.base(Step::Prepare)?.graph(), &qconfig)?;
+        let mut warnings = report.warnings();
+        warnings.extend(quant::weight_warnings(&graph, &qconfig));
+        warnings.extend(self.check_normalization(&before, to)?);
+        to.warn_of(&warnings);
         self.recipe.qconfig = qconfig;
-        self.enter(Stage::Prepared { before, graph: graph.into(), report: report.into() }, start, to);
+        self.enter(Stage::Prepared { before, graph: graph.into(), report: report.into(), warnings }, start, to);
         Ok(())
     }
 
@@ -81,8 +87,22 @@ impl Session {
             | Stage::Converted { .. }
             | Stage::Saved { .. } => return Err(SessionError::NothingOpen),
         };
-        let (graph, report) = quant::convert(&graph, &observers.qparams()?, &self.recipe.qconfig)?;
-        self.enter(Stage::Converted { before, graph: graph.into(), report: report.into() }, start, to);
+        let (qparams, qconfig) = (observers.qparams()?, &self.recipe.qconfig);
+        let Some(study) = qconfig.study() else {
+            let (graph, report) = quant::convert(&graph, &qparams, qconfig)?;
+            let stage = Stage::Converted { before, graph: graph.into(), report: report.into(), study: None };
+            self.enter(stage, start, to);
+            return Ok(());
+        };
+        let (fake, fake_report) = quant::fake_quantize(&graph, &qparams, qconfig)?;
+        let accuracy = fake_accuracy(&before.opened, &fake, &self.device, to)?;
+        let (graph, report) = match study {
+            Study::AffineWeights => (fake, fake_report),
+            Study::FewerBits { .. } => quant::convert(&graph, &qparams, qconfig)?,
+        };
+        to.info(study.to_string());
+        let study = Some(StudyResult { study, accuracy });
+        self.enter(Stage::Converted { before, graph: graph.into(), report: report.into(), study }, start, to);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step};
+use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult};
+use crate::quant::{Study, Warning};
 use crate::train::TrainEvent;
 
 /// Everything that a screen may show: the sum of the [`Event`]s so far. Panels draw it and change nothing.
@@ -117,6 +118,11 @@ impl View {
         self.stages[step.index()].as_ref()
     }
 
+    /// What a user should know, of all steps so far.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.stages.iter().flatten().flat_map(|stage| stage.warnings())
+    }
+
     /// Whether a command can be given now.
     pub fn allows(&self, kind: CommandKind) -> bool {
         self.running.is_none() && self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind))
@@ -211,6 +217,9 @@ impl Stage {
             Self::Fused { report, .. } => format!("{} fused", report.sites.len()),
             Self::Prepared { report, .. } => format!("{} observers", report.observed.len()),
             Self::Calibrated { images, .. } => format!("{images} images"),
+            Self::Converted { study: Some(StudyResult { study: Study::AffineWeights, accuracy }), .. } => {
+                format!("study: {}", percent(accuracy))
+            }
             Self::Converted { .. } => "not saved".to_owned(),
             Self::Saved { measured, .. } => format!("{:.1}× smaller", measured.shrink),
         }

@@ -2,10 +2,11 @@ use eframe::egui::{Align, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column, TableBuilder};
 
 use super::{graphs, prose};
+use crate::app::controls::banner_ui;
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{Stage, Step, View};
+use crate::session::{FusionProof, Stage, Step, View};
 
 const LINE: f32 = 24.0;
 
@@ -19,7 +20,8 @@ struct Row {
 
 /// Before and after side by side, and under them every site with its switch.
 pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
-    let Some(Stage::Fused { before, graph, report, proof }) = view.stage_of(Step::Fuse).map(AsRef::as_ref) else {
+    let Some(Stage::Fused { before, graph, report, proof, warnings }) = view.stage_of(Step::Fuse).map(AsRef::as_ref)
+    else {
         prose(
             ui,
             "A convolution, its batch norm and its ReLU compute one thing. Fused, they are one layer, with the same output and one rounding instead of three. The patterns are found in the graph; nothing is listed by hand.",
@@ -29,7 +31,8 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         }
         return;
     };
-    proof_ui(ui, report.sites.len(), proof.images, proof.max_abs);
+    proof_ui(ui, report.sites.len(), proof, warnings.is_empty());
+    warnings.iter().for_each(|warning| banner_ui(ui, Tone::Trouble, &warning.to_string()));
     let room = ui.available_height();
     let table_room = (room * 0.36).clamp(96.0, 240.0);
     let (left, right) = (before.graph.clone(), graph.clone());
@@ -62,13 +65,16 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     }
 }
 
-fn proof_ui(ui: &mut Ui, sites: usize, images: usize, max_abs: f32) {
+fn proof_ui(ui: &mut Ui, sites: usize, proof: &FusionProof, proved: bool) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(format!("{sites} sites fused")).font(Type::Body.strong()).color(p.strong));
         let text = format!(
-            "On {images} images no logit moved by more than {}: rounding, nothing else.",
-            number::number(f64::from(max_abs))
+            "On {} images no logit moved by more than {}, {} of the largest{}",
+            proof.images,
+            number::number(f64::from(proof.max_abs)),
+            number::number(f64::from(proof.relative)),
+            if proved { ": rounding, nothing else." } else { "." },
         );
         ui.label(RichText::new(text).color(p.weak));
     });

@@ -56,7 +56,8 @@ fn without_zeros(histogram: &Histogram) -> Vec<f64> {
     let Range { min, max } = histogram.range;
     if min <= 0.0 && max >= 0.0 {
         let bin = (((0.0 - min) * BINS as f32 / (max - min)) as usize).min(BINS - 1);
-        let beside: Vec<f64> = [bin.checked_sub(1), Some(bin + 1)].into_iter().flatten().filter_map(|i| counts.get(i).copied()).collect();
+        let beside: Vec<f64> =
+            [bin.checked_sub(1), Some(bin + 1)].into_iter().flatten().filter_map(|i| counts.get(i).copied()).collect();
         counts[bin] = beside.iter().sum::<f64>() / beside.len() as f64;
     }
     counts
@@ -69,9 +70,7 @@ pub(super) fn divergence(counts: &[f64], first: usize, end: usize, levels: usize
     let inside = &counts[first..end];
     let below: f64 = counts[..first].iter().sum();
     let above: f64 = counts[end..].iter().sum();
-    let clipped = |i: usize| {
-        inside[i] + if i == 0 { below } else { 0.0 } + if i + 1 == bins { above } else { 0.0 }
-    };
+    let clipped = |i: usize| inside[i] + if i == 0 { below } else { 0.0 } + if i + 1 == bins { above } else { 0.0 };
     let all: f64 = counts.iter().sum();
     let kept: f64 = inside.iter().sum();
     if kept == 0.0 {

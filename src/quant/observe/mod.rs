@@ -58,10 +58,9 @@ impl Observers {
             let state = match spec.observer {
                 ObserverKind::MinMax => State::MinMax(None),
                 ObserverKind::MovingAverageMinMax => State::MovingAverage(None),
-                ObserverKind::Histogram
-                | ObserverKind::Percentile
-                | ObserverKind::Mse
-                | ObserverKind::Entropy => State::Histogram(None),
+                ObserverKind::Histogram | ObserverKind::Percentile | ObserverKind::Mse | ObserverKind::Entropy => {
+                    State::Histogram(None)
+                }
                 ObserverKind::PerChannelMinMax => {
                     return Err(QuantError::ActivationObserver { found: spec.observer });
                 }

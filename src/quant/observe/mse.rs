@@ -20,7 +20,8 @@ pub(super) fn mse_clip(histogram: &Histogram, spec: &ActivationSpec) -> Range {
         Scheme::Symmetric => (0.0, max.max(-min)),
     };
     // A side without values has nothing to clip: its end stays.
-    let at = |share: [f64; 2]| Range { min: (f64::from(low) * share[0]) as f32, max: (f64::from(high) * share[1]) as f32 };
+    let at =
+        |share: [f64; 2]| Range { min: (f64::from(low) * share[0]) as f32, max: (f64::from(high) * share[1]) as f32 };
     let sides = [low < 0.0, high > 0.0];
     let mut best = ([1.0, 1.0], squared_error(histogram, at([1.0, 1.0]), spec));
     let mut step = 1.0 / COARSE as f64;

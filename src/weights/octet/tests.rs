@@ -6,8 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::{
     graph::{
-        Activation, ActivationSpec, Builder, ConvSpec, Graph, NodeId, Numeric, ObserverKind, Op, QParams, QTensor, Scheme,
-        Shape, Tensor, Weight, check,
+        Activation, ActivationSpec, Builder, ConvSpec, Graph, NodeId, Numeric, ObserverKind, Op, QParams, QTensor,
+        Scheme, Shape, Tensor, Weight, check,
     },
     weights::safe::Raw,
     zoo::{ModelConfig, ModelId, build, init},
