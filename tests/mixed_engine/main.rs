@@ -9,7 +9,7 @@ use octet::{
         float::{Device, Model},
         int8::{Plan, PlanOptions},
     },
-    graph::{Activation, Builder, ConvSpec, Graph, NodeId, Op, Shape},
+    graph::{Activation, Builder, Conv2d, ConvSpec, Graph, NodeId, Op, Shape, Tensor, Weight},
     kernels::Isa,
     quant::{self, Backend, FuseOptions, Observers, Override, QConfig},
     zoo::{self, ModelConfig, ModelId},
@@ -263,6 +263,43 @@ fn what_cannot_run_is_refused_by_its_node() {
     graph.nodes[at.index()].inputs = graph.node(stub).inputs.clone();
     let error = refused(&graph);
     assert!(error.contains("`dense`") && error.contains("dequantize is missing"), "{error}");
+}
+
+/// A file can ask for it: few outputs, far apart in a wide border.
+#[test]
+fn padding_that_no_memory_holds_is_refused() {
+    let (mut b, x) = Builder::new("padded", Shape::new(3, 21, 19));
+    let weight = Weight::Float(Tensor::zeros([4, 3, 1, 1]));
+    let conv = Conv2d { weight, bias: None, stride: 60_000, padding: 60_000, groups: 1, relu: false };
+    b.push("far", Op::Conv2d(conv), &[x]);
+    let fused = fused(&b.finish());
+    let graph = converted(&fused, &[]);
+    let error = Plan::new(&graph, &PlanOptions::default()).expect_err("43 GB").to_string();
+    assert!(error.contains("`quant`") && error.contains("4 GiB"), "{error}");
+    assert_eq!(plan(&fused, Isa::Scalar, 1).run(&images(&fused, 1), 1), [0.0; 36], "float needs no border");
+}
+
+#[test]
+fn a_mixed_file_comes_back_and_runs_the_same() {
+    let fused = model(ModelId::ShuffleNetV2X05);
+    let graph = converted(&fused, &["conv1.0", "stage2.1.branch2.5", "fc"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("mixed.octet.safetensors");
+    octet::weights::octet::write(&path, &graph, &Default::default()).expect("written");
+    let (again, _) = octet::weights::octet::read(&path).expect("read");
+    assert_eq!(again, graph);
+    let images = images(&graph, 1);
+    assert_eq!(plan(&again, Isa::Scalar, 1).run(&images, 1), plan(&graph, Isa::Scalar, 1).run(&images, 1));
+    // Three layers of four bytes a weight, and nothing else.
+    octet::weights::octet::write(&path, &converted(&fused, &[]), &Default::default()).expect("written");
+    let int8 = std::fs::metadata(&path).expect("a file").len();
+    let grown = octet::weights::octet::write(&path, &graph, &Default::default()).expect("written") - int8;
+    let weights = |name: &str| {
+        let node = graph.node(graph.require(name).expect("there"));
+        node.op.weight().map_or(0, |w| w.shape().iter().product::<usize>()) as u64
+    };
+    let three: u64 = ["conv1.0", "stage2.1.branch2.5", "fc"].into_iter().map(weights).sum();
+    assert!((2 * three..4 * three).contains(&grown), "{grown} bytes more for {three} weights");
 }
 
 /// Fake quantization runs in the plan too: a file of it opens like any other.

@@ -8,6 +8,7 @@ mod convert;
 mod fuse;
 mod graphs;
 mod prepare;
+mod saturation;
 mod stubs;
 mod weights;
 

@@ -27,6 +27,9 @@ pub(super) struct Layout {
     pub(super) maps: Vec<Map>,
 }
 
+/// The kernels count an activation's bytes in 32 bits.
+const LARGEST: usize = u32::MAX as usize;
+
 impl Layout {
     /// With `fusing`, a layer whose only user is a point-wise function, and a concatenation whose only user is a channel
     /// shuffle, have no levels of their own.
@@ -63,6 +66,11 @@ impl Layout {
                     Map::bordered(node.shape.h, node.shape.w, node.shape.c, borders[id.index()])
                 }
             });
+            let bytes = maps[id.index()].bytes();
+            if bytes > LARGEST {
+                let detail = format!("with its padding it takes {bytes} bytes, more than the 4 GiB of this engine");
+                return Err(ExecError::Unsupported { node: node.name.clone(), op: node.op.name(), detail });
+            }
         }
         Ok(Self { roles, owner, maps })
     }
