@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 pub mod data;
+pub mod download;
 pub mod exec;
 pub mod graph;
 pub mod kernels;
