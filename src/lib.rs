@@ -4,6 +4,7 @@ pub mod analysis;
 pub mod app;
 pub mod cli;
 pub mod data;
+pub mod download;
 pub mod exec;
 pub mod graph;
 pub mod kernels;

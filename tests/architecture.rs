@@ -4,23 +4,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("graph", &[]),
     ("kernels", &[]),
     ("data", &[]),
+    ("download", &[]),
     ("zoo", &["graph"]),
     ("weights", &["graph"]),
     ("quant", &["graph"]),
     ("exec", &["graph", "kernels"]),
     ("train", &["graph", "quant", "exec", "data"]),
     ("analysis", &["graph", "quant", "exec", "data"]),
-    ("session", &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis"]),
+    (
+        "session",
+        &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis", "download"],
+    ),
     ("cli", &["session"]),
     ("app", &["session", "graph"]),
 ];
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("candle_core", &["exec", "train"]),
     ("candle_nn", &["exec", "train"]),
     ("egui", &["app"]),
@@ -28,6 +32,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("egui_plot", &["app"]),
     ("egui_extras", &["app"]),
     ("rfd", &["app"]),
+    ("ureq", &["download"]),
 ];
 
 /// Every source file with the room it belongs to.

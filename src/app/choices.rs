@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    Backend, Calibration, FuseOptions, ModelId, ObserverKind, QConfig, Recipe, Source, TrainConfig, WeightsChoice,
+    Backend, Calibration, Catalog, FuseOptions, ModelId, ObserverKind, Place, PublishedWeights, QConfig, Recipe, Source,
+    TrainConfig, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.
@@ -16,6 +17,12 @@ pub struct Choices {
     pub data: String,
     /// A state dict; may be empty.
     pub weights: String,
+    /// torchvision's weights; or why their table cannot be read.
+    pub catalog: Result<Catalog, String>,
+    /// The entry of it that was picked; torchvision's default where the model has none of that name.
+    pub entry: String,
+    /// Where downloaded weights are kept.
+    pub place: Place,
     /// How to train.
     pub train: TrainConfig,
     /// Fusions that are switched off, by the layer's name.
@@ -39,6 +46,9 @@ impl Choices {
             model: recipe.model,
             data: String::new(),
             weights: String::new(),
+            catalog: catalog().cloned().map_err(|e| e.to_string()),
+            entry: String::new(),
+            place: Place::from_env(),
             train: recipe.train,
             unfused: BTreeSet::new(),
             backend: recipe.qconfig.name,
@@ -65,6 +75,13 @@ impl Choices {
     pub fn weights(&self) -> Option<PathBuf> {
         let path = self.weights.trim();
         (!path.is_empty()).then(|| PathBuf::from(path))
+    }
+
+    /// What is published for `model`, and which of it was picked.
+    pub fn published(&self, model: ModelId) -> (Vec<&PublishedWeights>, Option<&PublishedWeights>) {
+        let all: Vec<_> = self.catalog.iter().flat_map(|c| c.of(model)).collect();
+        let picked = all.iter().find(|row| row.entry == self.entry).or(all.first()).copied();
+        (all, picked)
     }
 
     /// The qconfig as chosen.

@@ -5,8 +5,9 @@ use eframe::egui::{
     vec2,
 };
 
+use super::number;
 use super::theme::{self, Tone, Type};
-use crate::session::StepState;
+use crate::session::{StepState, Transfer};
 
 /// The one button of a screen that leads on.
 pub fn primary_ui(ui: &mut Ui, enabled: bool, text: &str) -> Response {
@@ -141,6 +142,20 @@ pub fn progress_ui(ui: &mut Ui, name: &str, share: f32, width: f32) {
         info.value = Some(f64::from(share) * 100.0);
         info
     });
+}
+
+/// A bar of a download's progress, and in words: bytes, rate, time left.
+pub fn transfer_ui(ui: &mut Ui, name: &str, transfer: &Transfer, width: f32) {
+    let p = theme::palette(ui);
+    let share = transfer.bytes as f64 / transfer.total.max(1) as f64;
+    progress_ui(ui, name, share as f32, width);
+    let bytes = format!("{} of {}", number::bytes(transfer.bytes), number::bytes(transfer.total));
+    ui.label(RichText::new(bytes).font(Type::Body.mono()).color(p.text));
+    if let Some(rate) = transfer.bytes_per_second {
+        let left = transfer.seconds_left.map_or(String::new(), |s| format!(", {} left", number::seconds(s)));
+        let text = format!("{}/s{left}", number::bytes(rate as u64));
+        ui.label(RichText::new(text).color(p.weak));
+    }
 }
 
 /// Something went wrong, or should be known: one sentence on a wash of the tone, with its glyph.

@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Align, Align2, Layout, RichText, ScrollArea, Ui};
 
-use super::controls::progress_ui;
+use super::controls::{progress_ui, transfer_ui};
 use super::number;
 use super::theme::{self, Tone, Type};
 use super::workbench::{Request, Workbench};
@@ -50,6 +50,14 @@ pub(super) fn status_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, low: bo
 
 fn running_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, verb: &str) {
     let p = theme::palette(ui);
+    if let Some(transfer) = &view.transfer {
+        ui.label(RichText::new("Downloading").font(Type::Body.strong()).color(p.strong));
+        let width = (ui.available_width() * 0.35).clamp(60.0, 360.0);
+        transfer_ui(ui, "Downloading", transfer, width);
+        // No pause: cancelling keeps what has arrived.
+        cancel_ui(ui, bench);
+        return;
+    }
     let Some(progress) = &view.progress else {
         ui.label(RichText::new(format!("Working: {verb}\u{2026}")).color(p.strong));
         buttons_ui(ui, bench);
@@ -78,6 +86,10 @@ fn buttons_ui(ui: &mut Ui, bench: &mut Workbench) {
         bench.log.paused = !bench.log.paused;
         bench.request(request);
     }
+    cancel_ui(ui, bench);
+}
+
+fn cancel_ui(ui: &mut Ui, bench: &mut Workbench) {
     if ui.button("Cancel").on_hover_text("Stop; what existed before stays (Esc)").clicked() {
         bench.log.paused = false;
         bench.request(Request::Cancel);

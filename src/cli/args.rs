@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum CommandLine {
     /// Post-training quantization, all six steps: saves the int8 file, reloads it, measures it
     Ptq(PtqArgs),
+    /// Fetches the weights that torchvision publishes for a model into the cache folder; prints the file, for --weights
+    Download(DownloadArgs),
     /// Float training; saves a safetensors state dict
     Train(TrainArgs),
     /// Accuracy of a file on held-out images
@@ -55,7 +57,8 @@ pub struct ImageArgs {
 
 impl ImageArgs {
     fn choice(&self) -> PreprocessChoice {
-        PreprocessChoice { size: self.size, fit: self.preprocess.map(FitArg::fit), mean: self.mean, std: self.std }
+        let fit = self.preprocess.map(FitArg::fit);
+        PreprocessChoice { size: self.size, fit, resize: None, mean: self.mean, std: self.std }
     }
 }
 
@@ -281,6 +284,19 @@ impl TrainArgs {
     pub fn out(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.safetensors", self.model)))
     }
+}
+
+/// `octet download`
+#[derive(Debug, Args)]
+pub struct DownloadArgs {
+    /// Which architecture
+    pub model: ModelId,
+    /// torchvision's name of the weights, as IMAGENET1K_V1 [default: torchvision's own default]
+    #[arg(long, value_name = "NAME")]
+    pub entry: Option<String>,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A file to run: int8, or float with its architecture.

@@ -12,6 +12,9 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     // A picture of one's own is a file among folders, so a float model takes a folder's defaults.
     let default = Preprocess::new(FOLDER_SIZE, Fit::Crop);
     let mut classifier = Classifier::open(&args.file.file, &args.file.options(default))?;
+    if let Some(caution) = &classifier.caution {
+        eprintln!("warning: {caution}");
+    }
     let mut all = Vec::new();
     for path in &args.image {
         let logits = classifier.classify(&Image::open(path)?)?;

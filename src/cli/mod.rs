@@ -5,6 +5,7 @@
 
 mod args;
 mod classify;
+mod download;
 mod eval;
 mod inspect;
 mod models;
@@ -30,6 +31,7 @@ pub fn parse() -> Cli {
 pub fn run(command: &CommandLine) -> ExitCode {
     let result = match command {
         CommandLine::Ptq(args) => ptq::run(args),
+        CommandLine::Download(args) => download::run(args),
         CommandLine::Train(args) => train::run(args),
         CommandLine::Eval(args) => eval::run(args),
         CommandLine::Classify(args) => classify::run(args),

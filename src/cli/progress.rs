@@ -1,12 +1,11 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use crate::session::{Command, Control, Event, Recipe, Session, SessionError, Severity, TrainEvent};
+use crate::session::{Command, Control, Event, Recipe, Session, SessionError, Severity, TrainEvent, Transfer};
 
 /// Runs one command of a session, telling standard error how it goes.
 pub fn apply(session: &mut Session, command: Command) -> Result<(), SessionError> {
-    let terminal = std::io::stderr().is_terminal();
-    let mut line = Line { terminal, open: false };
+    let mut line = Line::new();
     session.apply(command, &mut |event| line.show(&event), &Control::default())
 }
 
@@ -28,14 +27,29 @@ pub fn require_folder(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Line {
+/// The line of standard error that tells how it goes, on a terminal.
+pub struct Line {
     terminal: bool,
     open: bool,
 }
 
 impl Line {
+    /// Nothing is told yet.
+    pub fn new() -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), open: false }
+    }
+
+    /// How far a download is.
+    pub fn transfer(&mut self, t: Transfer) {
+        let mb = |bytes: f64| bytes / 1e6;
+        let rate = t.bytes_per_second.map_or(String::new(), |r| format!(", {:.1} MB/s", mb(r)));
+        let left = t.seconds_left.map_or(String::new(), |s| format!(", {s:.0} s left"));
+        self.draw(&format!("{:.1} of {:.1} MB{rate}{left}", mb(t.bytes as f64), mb(t.total as f64)));
+    }
+
     fn show(&mut self, event: &Event) {
         match event {
+            Event::Transfer(transfer) => self.transfer(*transfer),
             Event::Progress(p) => self.draw(&format!("{} {}/{}", p.what, p.done, p.total)),
             Event::Training(TrainEvent::Epoch(e)) => {
                 let held_out =
@@ -76,7 +90,8 @@ impl Line {
         }
     }
 
-    fn clear(&mut self) {
+    /// Takes the line away, before something else is printed.
+    pub fn clear(&mut self) {
         if self.open {
             eprint!("\r\x1b[K");
             self.open = false;

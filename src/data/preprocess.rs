@@ -12,7 +12,7 @@ use super::{DataError, Image};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
-    /// The shorter side to `size * 256 / 224`, then the centre: torchvision's evaluation transform.
+    /// The shorter side to [`Preprocess::resize`], then the centre: torchvision's evaluation transform.
     Crop,
     /// Centred on a black square, then resized: nothing is cut off.
     Pad,
@@ -27,6 +27,9 @@ pub struct Preprocess {
     pub size: usize,
     /// How it gets there.
     pub fit: Fit,
+    /// The shorter side before the centre is cropped, of [`Fit::Crop`] alone; `size * 256 / 224` where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
     /// Subtracted from each channel's values in 0..1.
     pub mean: [f32; 3],
     /// Then divides them.
@@ -77,16 +80,21 @@ impl Preprocess {
 
     /// With ImageNet's mean and standard deviation.
     pub fn new(size: usize, fit: Fit) -> Self {
-        Self { size, fit, mean: Self::IMAGENET_MEAN, std: Self::IMAGENET_STD }
+        Self { size, fit, resize: None, mean: Self::IMAGENET_MEAN, std: Self::IMAGENET_STD }
     }
 
     /// Whether images can go through it.
     ///
     /// # Errors
-    /// [`DataError::Preprocess`] for a size of 0 or above 4,096, a mean that is no number, a deviation not above 0.
+    /// [`DataError::Preprocess`] for a size of 0 or above 4,096, a shorter side below the size or above 8,192, a mean that
+    /// is no number, a deviation not above 0.
     pub fn check(&self) -> Result<(), DataError> {
         if self.size == 0 || self.size > MAX_SIZE {
             return Err(DataError::Preprocess(format!("size {}: expected 1 to {MAX_SIZE}", self.size)));
+        }
+        if let Some(odd) = self.resize.filter(|side| *side < self.size || *side > 2 * MAX_SIZE) {
+            let detail = format!("shorter side {odd}: expected {} (the size) to {}", self.size, 2 * MAX_SIZE);
+            return Err(DataError::Preprocess(detail));
         }
         if let Some(odd) = self.mean.iter().find(|m| !m.is_finite()) {
             return Err(DataError::Preprocess(format!("mean {odd}: expected a finite number")));
@@ -106,7 +114,7 @@ impl Preprocess {
         }
     }
 
-    /// `torchvision.transforms.Resize(size * 256 / 224)`, then `CenterCrop(size)`, with their roundings.
+    /// `torchvision.transforms.Resize(resize)`, then `CenterCrop(size)`, with their roundings.
     fn cropped(&self, image: &Image) -> Image {
         let (w, h) = (image.width, image.height);
         let reach = w.min(h).saturating_mul(MAX_ELONGATION);
@@ -114,7 +122,7 @@ impl Preprocess {
             let (width, height) = (w.min(reach), h.min(reach));
             return self.cropped(&image.part((w - width) / 2, (h - height) / 2, width, height));
         }
-        let short = self.size * 256 / 224;
+        let short = self.resize.unwrap_or(self.size * 256 / 224);
         let (width, height) = if w <= h { (short, short * h / w) } else { (short * w / h, short) };
         let resized = resize(image, width, height);
         let middle = |side: usize| ((side - self.size) as f64 / 2.0).round_ties_even() as usize;

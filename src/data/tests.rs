@@ -252,3 +252,20 @@ fn augmentation_flips_and_shifts_by_its_seed() {
     assert!((0..50).all(|i| far.apply(&image, i).rgb.len() == image.rgb.len()), "more than the image is wide");
     assert_ne!((0..20).map(|i| far.apply(&image, i)).collect::<Vec<_>>(), vec![image; 20]);
 }
+
+#[test]
+fn a_shorter_side_of_ones_own_is_cropped_from_the_middle() {
+    // Ten columns a stripe: what the crop keeps tells how far the image was resized.
+    let image = Image { width: 100, height: 100, rgb: (0..10_000).flat_map(|i| [(i % 100 / 10 * 25) as u8; 3]).collect() };
+    let fitted = |resize| Preprocess { resize, ..Preprocess::new(50, Fit::Crop) }.fit(&image);
+    let ends = |resize| (fitted(resize).rgb[0], fitted(resize).rgb[49 * 3]);
+    assert_eq!(ends(Some(50)), (0, 225), "the whole image");
+    assert_eq!(ends(Some(100)), (50, 175), "its middle half");
+    assert_eq!(fitted(None), fitted(Some(50 * 256 / 224)));
+    let error = message(Preprocess { resize: Some(49), ..Preprocess::new(50, Fit::Crop) }.check());
+    assert!(error.contains("49") && error.contains("50"), "{error}");
+    // Files written before there was such a thing read as before, and are still written the same.
+    let plain = serde_json::to_value(Preprocess::new(224, Fit::Crop)).expect("JSON");
+    assert!(plain.get("resize").is_none());
+    assert_eq!(serde_json::from_value::<Preprocess>(plain).expect("read"), Preprocess::new(224, Fit::Crop));
+}

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::pick::PreprocessChoice;
-use super::{Opened, SessionError};
+use super::{Opened, SessionError, catalog};
 use crate::data::{Dataset, Image, Preprocess, Source};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::{Plan, PlanOptions};
@@ -36,6 +36,8 @@ pub struct Classifier {
     pub labels: Vec<String>,
     /// How images become numbers.
     pub preprocess: Preprocess,
+    /// What a user should know before trusting it, where there is something.
+    pub caution: Option<String>,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl Classifier {
         let preprocess = Preprocess {
             size: graph.input_shape().h,
             fit: choice.fit.unwrap_or(remembered.fit),
+            resize: choice.resize.or(remembered.resize),
             mean: choice.mean.unwrap_or(remembered.mean),
             std: choice.std.unwrap_or(remembered.std),
         };
@@ -79,19 +82,22 @@ impl Classifier {
             return Err(SessionError::Size { found: preprocess.size, expected: size });
         }
         let plan = Plan::new(&graph, &PlanOptions { isa: None, threads: options.threads })?;
-        Ok(Self { engine: Engine::Int8(Box::new(plan)), graph, labels, preprocess })
+        Ok(Self { engine: Engine::Int8(Box::new(plan)), graph, labels, preprocess, caution: None })
     }
 
     fn open_float(file: &Path, model: ModelId, options: &ClassifierOptions) -> Result<Self, SessionError> {
         let dict = weights::read(file)?;
-        let preprocess = options.preprocess.resolve(options.default);
+        let published = catalog()?.recognize(model, file);
+        let default = published.map_or(options.default, |weights| weights.preprocess(options.default));
+        let preprocess = options.preprocess.resolve(default);
         preprocess.check()?;
         let classes = weights::classes(&dict).or(options.classes).unwrap_or(1000);
         let graph = zoo::build(model, ModelConfig { classes, size: preprocess.size })?;
+        let caution = weights::caution(&graph, &dict);
         let graph = weights::load(&graph, &dict)?;
         let (fused, _) = crate::quant::fuse(&graph, &crate::quant::FuseOptions::default())?;
         let engine = Engine::Float(Box::new(Model::new(&fused, &options.device)?));
-        Ok(Self { engine, graph, labels: (0..classes).map(|i| i.to_string()).collect(), preprocess })
+        Ok(Self { engine, graph, labels: (0..classes).map(|i| i.to_string()).collect(), preprocess, caution })
     }
 
     /// The graph as it was read.

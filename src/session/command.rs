@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use super::{Calibration, Recipe, Stage, Step};
+use super::{Calibration, PublishedWeights, Recipe, Stage, Step};
+use crate::download::Place;
 use crate::quant::{FuseOptions, QConfig};
 use crate::train::TrainConfig;
 
@@ -15,6 +16,11 @@ pub enum Command {
     LoadWeights(PathBuf),
     /// Step 2, with the weights that come with Octet.
     UseShippedWeights,
+    /// Step 2, from torchvision's published weights, fetched unless the cache folder has them. The only command that
+    /// touches the network, and no other command leads to it.
+    DownloadWeights(Box<Download>),
+    /// Step 2 again, from the same file: with a new, random head for the data's classes, or (`false`) with the file's own.
+    ReinitHead(bool),
     /// Step 2, by training from what the weights are now.
     Train(TrainConfig),
     /// Step 3.
@@ -33,6 +39,15 @@ pub enum Command {
     RunAll(PathBuf),
 }
 
+/// What to fetch, and where to keep it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Download {
+    /// What.
+    pub weights: PublishedWeights,
+    /// Where.
+    pub place: Place,
+}
+
 /// A [`Command`] without what it carries: what a button stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "they are the commands of the same names")]
@@ -41,6 +56,8 @@ pub enum CommandKind {
     InsertStubs,
     LoadWeights,
     UseShippedWeights,
+    DownloadWeights,
+    ReinitHead,
     Train,
     Fuse,
     Prepare,
@@ -59,6 +76,8 @@ impl Command {
             Self::InsertStubs => CommandKind::InsertStubs,
             Self::LoadWeights(_) => CommandKind::LoadWeights,
             Self::UseShippedWeights => CommandKind::UseShippedWeights,
+            Self::DownloadWeights(_) => CommandKind::DownloadWeights,
+            Self::ReinitHead(_) => CommandKind::ReinitHead,
             Self::Train(_) => CommandKind::Train,
             Self::Fuse(_) => CommandKind::Fuse,
             Self::Prepare(_) => CommandKind::Prepare,
@@ -79,6 +98,8 @@ impl CommandKind {
             Self::InsertStubs => "insert stubs",
             Self::LoadWeights => "load weights",
             Self::UseShippedWeights => "use the shipped weights",
+            Self::DownloadWeights => "download weights",
+            Self::ReinitHead => "change the head",
             Self::Train => "train",
             Self::Fuse => "fuse",
             Self::Prepare => "prepare",
@@ -101,7 +122,11 @@ impl Stage {
         match kind {
             CommandKind::Open | CommandKind::RunAll => true,
             CommandKind::InsertStubs => at(Step::Stubs),
-            CommandKind::LoadWeights | CommandKind::UseShippedWeights | CommandKind::Train => at(Step::Weights),
+            CommandKind::LoadWeights
+            | CommandKind::UseShippedWeights
+            | CommandKind::DownloadWeights
+            | CommandKind::Train => at(Step::Weights),
+            CommandKind::ReinitHead => done == Some(Step::Weights),
             CommandKind::Fuse => at(Step::Fuse),
             CommandKind::Prepare => at(Step::Prepare),
             CommandKind::Calibrate => at(Step::Calibrate),

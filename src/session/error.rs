@@ -1,5 +1,5 @@
 use super::{CommandKind, Step};
-use crate::{data::DataError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError};
+use crate::{data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError};
 use crate::{weights::WeightsError, zoo::ZooError};
 
 /// Why a command did nothing. What existed before it still does.
@@ -26,6 +26,14 @@ pub enum SessionError {
          leave their head out and train a new one (--reinit-head)"
     )]
     Head { found: usize, expected: usize },
+    #[error("the weights' head cannot be changed: they were not read from a file, or the images have no classes")]
+    NoHead,
+    #[error("{path}: cannot be read as a table of published weights: {detail}")]
+    WeightsTable { path: String, detail: String },
+    #[error(
+        "the weights are of {found}, but {expected} is open: open that model, or fetch the weights of {expected}"
+    )]
+    OtherModel { found: String, expected: String },
     #[error(
         "the model has {model} classes, but the data has {data} ({labels}): {what} needs both to agree; pick other data or \
          other weights{}", if *.what == TRAINING { ", or train a new head for this data (--reinit-head)" } else { "" }
@@ -44,6 +52,8 @@ pub enum SessionError {
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
     #[error(transparent)]
+    Download(DownloadError),
+    #[error(transparent)]
     Zoo(#[from] ZooError),
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -57,6 +67,15 @@ pub enum SessionError {
     Exec(#[from] ExecError),
     #[error(transparent)]
     Train(#[from] TrainError),
+}
+
+impl From<DownloadError> for SessionError {
+    fn from(error: DownloadError) -> Self {
+        match error {
+            DownloadError::Cancelled => Self::Cancelled,
+            other => Self::Download(other),
+        }
+    }
 }
 
 /// What needs labels, where a new head can be the remedy.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::{Recipe, Stage, Step};
+use crate::download::Transfer;
 use crate::graph::NodeId;
 use crate::train::TrainEvent;
 
@@ -27,6 +28,8 @@ pub enum Event {
     },
     /// How far the running command is.
     Progress(Progress),
+    /// How far a download is.
+    Transfer(Transfer),
     /// Every observer after one more batch.
     Observed {
         /// Images seen so far.

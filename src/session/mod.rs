@@ -4,6 +4,7 @@
 //! This room knows every room below it and nothing of windows or terminals.
 
 mod calibrate;
+mod catalog;
 mod classifier;
 mod command;
 mod control;
@@ -26,8 +27,9 @@ mod view;
 mod weigh;
 mod worker;
 
+pub use catalog::{Catalog, PublishedWeights, catalog};
 pub use classifier::{Classifier, ClassifierOptions};
-pub use command::{Command, CommandKind};
+pub use command::{Command, CommandKind, Download};
 pub use control::Control;
 pub use error::SessionError;
 pub use event::{Event, LogLine, ObserverView, Progress, Severity};
@@ -40,12 +42,13 @@ pub use sizes::{FileSizes, file_sizes};
 pub use stage::{FusionProof, Stage, Step, StudyResult, Weighted, WeightsOrigin};
 pub use state::Session;
 pub use view::{StepState, StepView, View};
-pub use weigh::ships_weights;
+pub use weigh::{download, ships_weights};
 pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.
 pub use crate::analysis::{LayerBound, LayerSaturation, Neighbours, PairBound, Saturation};
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Source};
+pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::Device;
 pub use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, Scheme, WeightSpec};
 pub use crate::quant::{Backend, Choosable, ConvertReport, FuseOptions, Override, QConfig, Study, Warning, choosable};

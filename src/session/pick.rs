@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::error::TRAINING;
-use super::{Recipe, SessionError, WeightsChoice};
+use super::{PublishedWeights, Recipe, SessionError, WeightsChoice};
 use crate::data::{Dataset, Fit, Preprocess, Skipped, Source};
 use crate::graph::Graph;
 use crate::weights;
@@ -17,6 +17,9 @@ pub struct PreprocessChoice {
     pub size: Option<usize>,
     /// How a rectangle becomes a square: as it is for the sample, cropped for folders.
     pub fit: Option<Fit>,
+    /// The shorter side before a crop: the weights' own where they are torchvision's, `size * 256 / 224` else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<usize>,
     /// Subtracted from each channel in 0..1; ImageNet's.
     pub mean: Option<[f32; 3]>,
     /// Divides each channel; ImageNet's.
@@ -26,12 +29,21 @@ pub struct PreprocessChoice {
 impl PreprocessChoice {
     /// What it means where `default` is the data's own.
     pub fn resolve(&self, default: Preprocess) -> Preprocess {
+        let (size, fit) = (self.size.unwrap_or(default.size), self.fit.unwrap_or(default.fit));
+        // A default belongs to its own size and crop.
+        let same = (size, fit) == (default.size, default.fit);
         Preprocess {
-            size: self.size.unwrap_or(default.size),
-            fit: self.fit.unwrap_or(default.fit),
+            size,
+            fit,
+            resize: self.resize.or(default.resize.filter(|_| same)),
             mean: self.mean.unwrap_or(default.mean),
             std: self.std.unwrap_or(default.std),
         }
+    }
+
+    /// Exactly this, whatever the data's default.
+    pub fn exactly(p: Preprocess) -> Self {
+        Self { size: Some(p.size), fit: Some(p.fit), resize: p.resize, mean: Some(p.mean), std: Some(p.std) }
     }
 }
 
@@ -52,11 +64,11 @@ pub struct Opened {
 
 impl Opened {
     /// Opens the recipe's data and builds its model, weights random. The classes come from the recipe, else the head of
-    /// the weights file, else the data.
+    /// the weights file, else the data; the preprocessing from the recipe, else the published weights, else the data.
     ///
     /// # Errors
     /// Those of the data, the weights' file and the zoo; [`SessionError::Head`] where the recipe contradicts the file.
-    pub fn open(recipe: &Recipe) -> Result<(Self, Graph), SessionError> {
+    pub fn open(recipe: &Recipe, published: Option<&PublishedWeights>) -> Result<(Self, Graph), SessionError> {
         let dataset = Dataset::open(&recipe.data, recipe.seed)?;
         let from_file = match &recipe.weights {
             WeightsChoice::File(path) => weights::classes(&weights::read(path)?),
@@ -74,7 +86,8 @@ impl Opened {
         if classes == 0 && recipe.classes.is_none() {
             return Err(SessionError::NoLabels { path: source_name(&recipe.data), what: TRAINING });
         }
-        let preprocess = recipe.preprocess.resolve(dataset.preprocess());
+        let default = dataset.preprocess();
+        let preprocess = recipe.preprocess.resolve(published.map_or(default, |weights| weights.preprocess(default)));
         preprocess.check()?;
         Self::new(dataset, preprocess, classes, &recipe.data).build(recipe)
     }
@@ -102,12 +115,17 @@ impl Opened {
         lines
     }
 
-    /// The same data under a model of another class count.
+    /// The same data under a model of another class count, or prepared otherwise.
     ///
     /// # Errors
     /// Those of the zoo.
-    pub fn with_classes(&self, classes: usize, recipe: &Recipe) -> Result<(Self, Graph), SessionError> {
-        Self { classes, ..self.clone() }.build(recipe)
+    pub fn with(
+        &self,
+        classes: usize,
+        preprocess: Preprocess,
+        recipe: &Recipe,
+    ) -> Result<(Self, Graph), SessionError> {
+        Self { classes, preprocess, ..self.clone() }.build(recipe)
     }
 
     fn build(self, recipe: &Recipe) -> Result<(Self, Graph), SessionError> {

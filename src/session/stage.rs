@@ -51,6 +51,8 @@ pub enum WeightsOrigin {
     Shipped,
     /// Read from a file.
     File(PathBuf),
+    /// Read from a file but for its head: the last layer is random until it is trained.
+    WithoutHead(PathBuf),
     /// Trained in this session, perhaps stopped early.
     Trained {
         /// Epochs that were completed.
@@ -237,6 +239,11 @@ impl Stage {
             | Self::Calibrated { .. }
             | Self::Saved { .. } => false,
         }
+    }
+
+    /// Whether the last layer is still random: the weights came without it.
+    pub fn has_untrained_head(&self) -> bool {
+        matches!(self, Self::Weighted { origin: WeightsOrigin::WithoutHead(_), .. })
     }
 
     /// The last step that is done; `None` before the first.

@@ -2,8 +2,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::WeightsChoice;
 use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
+use super::{PreprocessChoice, WeightsChoice, catalog};
 use crate::data::Skipped;
 use crate::exec::float::Device;
 use crate::quant::Warning;
@@ -15,8 +15,8 @@ pub struct Session {
     /// The opened model, then one stage a finished step.
     history: Vec<Arc<Stage>>,
     pub(super) device: Device,
-    /// The weights came without their head: the last layer is random until it is trained.
-    pub(super) untrained_head: bool,
+    /// The preprocessing that was chosen, before weights of torchvision's filled in the rest of the recipe's.
+    pub(super) asked: PreprocessChoice,
 }
 
 /// Where a running step reports to and asks whether to go on.
@@ -59,7 +59,7 @@ impl Session {
     /// Nothing is open yet.
     pub fn new(device: Device) -> Self {
         let recipe = Recipe::new(crate::zoo::ModelId::ShuffleNetV2X05);
-        Self { recipe, history: Vec::new(), device, untrained_head: false }
+        Self { recipe, history: Vec::new(), device, asked: PreprocessChoice::default() }
     }
 
     /// The choices so far.
@@ -119,6 +119,8 @@ impl Session {
             Command::InsertStubs => self.insert_stubs(to),
             Command::LoadWeights(path) => self.load_weights(&path, to),
             Command::UseShippedWeights => self.use_shipped_weights(to),
+            Command::DownloadWeights(download) => self.download_weights(&download, to),
+            Command::ReinitHead(new) => self.change_head(new, to),
             Command::Train(config) => self.train(config, to),
             Command::Fuse(options) => self.fuse(&options, to),
             Command::Prepare(qconfig) => self.prepare(qconfig, to),
@@ -132,7 +134,11 @@ impl Session {
 
     fn open(&mut self, recipe: Recipe, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
-        let (opened, graph) = Opened::open(&recipe)?;
+        let published = match &recipe.weights {
+            WeightsChoice::File(path) => catalog()?.recognize(recipe.model, path),
+            WeightsChoice::Automatic | WeightsChoice::Train => None,
+        };
+        let (opened, graph) = Opened::open(&recipe, published)?;
         to.unreadable(&opened, &opened.dataset.skipped);
         to.info(format!(
             "{}: {} training and {} held-out images, {} classes, {} px.",
@@ -142,8 +148,9 @@ impl Session {
             opened.dataset.labels.len(),
             opened.preprocess.size,
         ));
+        self.asked = recipe.preprocess.clone();
         self.recipe = recipe;
-        self.untrained_head = false;
+        self.note_preprocessing(&opened, published, to);
         self.history.clear();
         self.enter(Stage::Opened { opened: Arc::new(opened), graph: Arc::new(graph) }, start, to);
         Ok(())
@@ -162,7 +169,7 @@ impl Session {
             let next = match self.stage()?.done() {
                 None => Command::InsertStubs,
                 Some(Step::Stubs) => self.weights_command(to),
-                Some(Step::Weights) if self.untrained_head => Command::Train(self.recipe.train),
+                Some(Step::Weights) if self.stage()?.has_untrained_head() => Command::Train(self.recipe.train),
                 Some(Step::Weights) => Command::Fuse(self.fuse_options()),
                 Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
                 Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult};
+use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin};
+use crate::download::Transfer;
 use crate::quant::{Study, Warning};
 use crate::train::TrainEvent;
 
@@ -17,6 +18,8 @@ pub struct View {
     pub running: Option<CommandKind>,
     /// How far it is.
     pub progress: Option<Progress>,
+    /// How far it is, while it downloads.
+    pub transfer: Option<Transfer>,
     /// Images that the observers have seen.
     pub observed_images: usize,
     /// Every observer, in the order of the graph.
@@ -67,6 +70,7 @@ impl View {
                 self.running = Some(kind);
                 self.finished = None;
                 self.progress = None;
+                self.transfer = None;
                 self.failure = None;
                 if kind == CommandKind::Train {
                     self.training.clear();
@@ -83,7 +87,11 @@ impl View {
                 self.stages[last] = Some(stage);
                 self.forget_after(last);
             }
-            Event::Progress(progress) => self.progress = Some(progress),
+            Event::Progress(progress) => {
+                self.progress = Some(progress);
+                self.transfer = None;
+            }
+            Event::Transfer(transfer) => self.transfer = Some(transfer),
             Event::Observed { images, observers } => {
                 self.observed_images = images;
                 self.observers = observers;
@@ -181,6 +189,7 @@ impl View {
         self.finished = Some(kind);
         self.running = None;
         self.progress = None;
+        self.transfer = None;
     }
 
     fn push_log(&mut self, line: LogLine) {
@@ -196,7 +205,9 @@ impl CommandKind {
     pub fn step(self) -> Option<Step> {
         match self {
             Self::InsertStubs => Some(Step::Stubs),
-            Self::LoadWeights | Self::UseShippedWeights | Self::Train => Some(Step::Weights),
+            Self::LoadWeights | Self::UseShippedWeights | Self::DownloadWeights | Self::ReinitHead | Self::Train => {
+                Some(Step::Weights)
+            }
             Self::Fuse => Some(Step::Fuse),
             Self::Prepare => Some(Step::Prepare),
             Self::Calibrate => Some(Step::Calibrate),
@@ -213,6 +224,7 @@ impl Stage {
         match self {
             Self::Opened { graph, .. } => graph.name.clone(),
             Self::Stubbed { .. } => "2 stubs".to_owned(),
+            Self::Weighted { origin: WeightsOrigin::WithoutHead(_), .. } => "untrained head".to_owned(),
             Self::Weighted { accuracy, .. } => percent(accuracy),
             Self::Fused { report, .. } => format!("{} fused", report.sites.len()),
             Self::Prepared { report, .. } => format!("{} observers", report.observed.len()),

@@ -1,6 +1,6 @@
 //! Step 2: weights from a file, from Octet itself, or by training.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,8 +8,12 @@ use super::error::TRAINING;
 use super::images::Images;
 use super::measure::float_accuracy;
 use super::state::Reporter;
-use super::{Event, Opened, Session, SessionError, Stage, Step, WeightsChoice, WeightsOrigin};
-use crate::data::Source;
+use super::{
+    Control, Download, Event, Opened, PreprocessChoice, PublishedWeights, Session, SessionError, Stage, Step,
+    WeightsChoice, WeightsOrigin, catalog,
+};
+use crate::data::{Preprocess, Source};
+use crate::download::{Place, Transfer, fetch};
 use crate::graph::Graph;
 use crate::train::{self, BatchSource, TrainConfig, TrainEvent};
 use crate::weights::{self, StateDict};
@@ -36,6 +40,19 @@ pub fn ships_weights(model: ModelId, data: &Source) -> bool {
     *data == Source::Sample && shipped(model).is_some()
 }
 
+/// Fetches published weights unless the cache folder has them; their path there.
+///
+/// # Errors
+/// [`SessionError::Download`]; [`SessionError::Cancelled`], which keeps what has arrived.
+pub fn download(
+    weights: &PublishedWeights,
+    place: &Place,
+    on: &mut dyn FnMut(Transfer),
+    control: &Control,
+) -> Result<PathBuf, SessionError> {
+    Ok(fetch(&weights.remote(), place, on, &|| control.checkpoint())?)
+}
+
 impl Session {
     /// Whether trained weights for this model on this data come with Octet.
     pub fn has_shipped_weights(&self) -> bool {
@@ -46,10 +63,48 @@ impl Session {
 
     pub(super) fn load_weights(&mut self, path: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
+        let choice = WeightsChoice::File(path.to_owned());
         let dict = weights::read(path)?;
-        self.fill(&dict, WeightsOrigin::File(path.to_owned()), start, to)?;
-        self.choose_weights(WeightsChoice::File(path.to_owned()));
+        // A new head was asked for with one file; another keeps its own unless it is asked for again.
+        self.recipe.reinit_head &= self.recipe.weights == choice;
+        let published = catalog()?.recognize(self.recipe.model, path);
+        self.fill(&dict, WeightsOrigin::File(path.to_owned()), published, start, to)?;
+        self.choose_weights(choice);
         Ok(())
+    }
+
+    pub(super) fn download_weights(&mut self, what: &Download, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let Download { weights: published, place } = what;
+        if published.model != self.recipe.model {
+            let title = |model: ModelId| model.title().to_owned();
+            let (found, expected) = (title(published.model), title(self.recipe.model));
+            return Err(SessionError::OtherModel { found, expected });
+        }
+        let control = to.control;
+        let path = download(published, place, &mut |transfer| (to.emit)(Event::Transfer(transfer)), control)?;
+        to.info(format!("{} is here as {}, its SHA-256 checked.", published.address, path.display()));
+        let choice = WeightsChoice::File(path.clone());
+        let dict = weights::read(&path)?;
+        self.recipe.reinit_head &= self.recipe.weights == choice;
+        self.fill(&dict, WeightsOrigin::File(path), Some(published), start, to)?;
+        self.choose_weights(choice);
+        Ok(())
+    }
+
+    /// Loads the file again: with a new head for the data's classes, or with its own.
+    pub(super) fn change_head(&mut self, new: bool, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        let labelled = self.base(Step::Stubs)?.opened().dataset.labelled;
+        let WeightsChoice::File(path) = self.recipe.weights.clone() else { return Err(SessionError::NoHead) };
+        if !labelled {
+            return Err(SessionError::NoHead);
+        }
+        let before = std::mem::replace(&mut self.recipe.reinit_head, new);
+        let result = self.load_weights(&path, to);
+        if result.is_err() {
+            self.recipe.reinit_head = before;
+        }
+        result
     }
 
     pub(super) fn use_shipped_weights(&mut self, to: &mut Reporter<'_>) -> Result<(), SessionError> {
@@ -60,56 +115,96 @@ impl Session {
         };
         let name = format!("assets/weights/{}.safetensors", self.recipe.model.name());
         let dict = weights::from_safetensors(&name, bytes)?;
-        self.fill(&dict, WeightsOrigin::Shipped, start, to)?;
+        self.fill(&dict, WeightsOrigin::Shipped, None, start, to)?;
         self.choose_weights(WeightsChoice::Automatic);
         Ok(())
     }
 
-    /// Loads a state dict, first giving the model as many classes as its head has.
+    /// Loads a state dict, first giving the model as many classes as its head has and preparing images as these weights
+    /// expect them.
     fn fill(
         &mut self,
         dict: &StateDict,
         origin: WeightsOrigin,
+        published: Option<&PublishedWeights>,
         start: Instant,
         to: &mut Reporter<'_>,
     ) -> Result<(), SessionError> {
         let mut opened = self.base(Step::Stubs)?.opened().clone();
         let mut graph = self.base(Step::Weights)?.graph().clone();
-        let other = weights::classes(dict).filter(|found| *found != opened.classes);
-        let new_head = other.is_some() && self.recipe.reinit_head;
-        if let (Some(found), false) = (other, new_head) {
-            if let Some(expected) = self.recipe.classes {
-                return Err(SessionError::Head { found, expected });
-            }
-            to.info(format!("The weights have {found} classes: the model is built with as many."));
-            (opened, graph) = self.restart_with(found, &opened, to)?;
+        let of_file = weights::classes(dict);
+        let wanted = self.recipe.classes.or(opened.dataset.labelled.then_some(opened.dataset.labels.len()));
+        // The file's head and the one in its place, of another class count.
+        let replaced = of_file.zip(wanted).filter(|(found, wanted)| found != wanted && self.recipe.reinit_head);
+        if let (Some(found), Some(expected), None) = (of_file, self.recipe.classes, replaced)
+            && found != expected
+        {
+            return Err(SessionError::Head { found, expected });
         }
+        let classes = replaced.map(|(_, wanted)| wanted).or(of_file).unwrap_or(opened.classes);
+        let default = opened.dataset.preprocess();
+        let preprocess = self.asked.resolve(published.map_or(default, |weights| weights.preprocess(default)));
+        preprocess.check()?;
+        if (classes, preprocess) != (opened.classes, opened.preprocess) {
+            if replaced.is_none() && classes != opened.classes {
+                to.info(format!("The weights have {classes} classes: the model is built with as many."));
+            }
+            (opened, graph) = self.restart_with(classes, preprocess, &opened, to)?;
+        }
+        self.note_preprocessing(&opened, published, to);
         if let Some(caution) = weights::caution(&graph, dict) {
             to.warn(caution);
         }
-        let graph = if let (Some(found), true) = (other, new_head) {
-            to.warn(format!(
-                "The weights' head of {found} classes is left out: the new one, of {}, is random until it is trained.",
-                opened.classes
-            ));
-            weights::load_without_head(&graph, dict)?
-        } else {
-            weights::load(&graph, dict)?
+        let Some((found, wanted)) = replaced else {
+            return self.weigh(opened, Arc::new(weights::load(&graph, dict)?), origin, start, to);
         };
-        self.weigh(opened, Arc::new(graph), origin, start, to)?;
-        self.untrained_head = new_head;
+        to.warn(format!(
+            "The weights' head of {found} classes is left out: the new one, of {wanted}, is random until it is trained."
+        ));
+        let graph = Arc::new(weights::load_without_head(&graph, dict)?);
+        // Chance is what it would name rightly: not worth the time.
+        let origin = match origin {
+            WeightsOrigin::File(path) => WeightsOrigin::WithoutHead(path),
+            other @ (WeightsOrigin::Shipped | WeightsOrigin::WithoutHead(_) | WeightsOrigin::Trained { .. }) => other,
+        };
+        self.enter(Stage::Weighted { opened, graph, origin, accuracy: None }, start, to);
         Ok(())
     }
 
-    /// Opens and stubs the model again with another class count.
+    /// Writes what published weights filled in of the preprocessing into the recipe, and says it.
+    pub(super) fn note_preprocessing(
+        &mut self,
+        opened: &Opened,
+        published: Option<&PublishedWeights>,
+        to: &mut Reporter<'_>,
+    ) {
+        let choice = match published {
+            Some(_) => PreprocessChoice::exactly(opened.preprocess),
+            None => self.asked.clone(),
+        };
+        if let Some(weights) = published
+            && self.recipe.preprocess != choice
+        {
+            let size = opened.preprocess.size;
+            let how = match opened.preprocess.resize {
+                Some(side) => format!("the shorter side to {side} px, then the centre, {size} px"),
+                None => format!("{size} px"),
+            };
+            to.info(format!("torchvision's {} for {}: images are prepared for them, {how}.", weights.entry, weights.model));
+        }
+        self.recipe.preprocess = choice;
+    }
+
+    /// Opens and stubs the model again with another class count, or for images that are prepared otherwise.
     fn restart_with(
         &mut self,
         classes: usize,
+        preprocess: Preprocess,
         opened: &Opened,
         to: &mut Reporter<'_>,
     ) -> Result<(Arc<Opened>, Arc<Graph>), SessionError> {
         let start = Instant::now();
-        let (opened, plain) = opened.with_classes(classes, &self.recipe)?;
+        let (opened, plain) = opened.with(classes, preprocess, &self.recipe)?;
         let (graph, report) = quant::insert_stubs(&plain)?;
         let (opened, graph) = (Arc::new(opened), Arc::new(graph));
         self.enter(Stage::Opened { opened: opened.clone(), graph: plain.into() }, start, to);
@@ -157,10 +252,9 @@ impl Session {
         let accuracy = outcome.valid.map(|score| score.accuracy());
         self.recipe.train = config;
         // A new head is trained on top of its file each time that the recipe runs.
-        if !self.untrained_head {
+        if !self.stage()?.has_untrained_head() {
             self.choose_weights(WeightsChoice::Train);
         }
-        self.untrained_head = false;
         self.enter(Stage::Weighted { opened, graph: Arc::new(outcome.graph), origin, accuracy }, start, to);
         Ok(())
     }

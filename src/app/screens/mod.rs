@@ -5,6 +5,7 @@
 mod calibrate;
 mod code;
 mod convert;
+mod download;
 mod fuse;
 mod graphs;
 mod prepare;
@@ -20,6 +21,7 @@ use super::workbench::Workbench;
 use crate::session::{Command, Stage, Step, View, ships_weights};
 
 pub(super) use calibrate::CalibrateScreen;
+pub(super) use download::DownloadCard;
 
 /// Three ways to look at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,9 @@ pub(super) fn command(bench: &Workbench, view: &View) -> Option<Command> {
         Step::Stubs => Command::InsertStubs,
         Step::Weights => {
             let recipe = view.recipe.as_ref()?;
+            if view.stage().is_some_and(|stage| stage.has_untrained_head()) {
+                return Some(Command::Train(choices.train));
+            }
             match choices.weights() {
                 Some(path) => Command::LoadWeights(path),
                 None if ships_weights(recipe.model, &recipe.data) => Command::UseShippedWeights,
@@ -88,6 +93,9 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::InsertStubs => "Insert stubs",
         Command::LoadWeights(_) => "Load weights",
         Command::UseShippedWeights => "Use shipped weights",
+        Command::DownloadWeights(_) => "Download weights",
+        Command::ReinitHead(true) => "New head",
+        Command::ReinitHead(false) => "The file's head",
         Command::Train(_) if again => "Train on",
         Command::Train(_) => "Train",
         Command::Fuse(_) if again => "Fuse again",
@@ -118,6 +126,7 @@ pub(super) fn run_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, primary: b
 pub(super) fn is_finished(step: Step, view: &View) -> bool {
     match view.stage_of(step).map(AsRef::as_ref) {
         Some(Stage::Converted { .. }) | None => false,
+        Some(stage) if stage.has_untrained_head() => false,
         Some(
             Stage::Opened { .. }
             | Stage::Stubbed { .. }

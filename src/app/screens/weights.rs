@@ -1,8 +1,9 @@
 use eframe::egui::{RichText, Ui};
 
+use super::download::download_ui;
 use super::{heading, prose};
 use crate::app::browse::Field;
-use crate::app::controls::{figures_ui, number_ui, path_ui};
+use crate::app::controls::{banner_ui, figures_ui, number_ui, path_ui};
 use crate::app::number;
 use crate::app::plot::{Curve, curves_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -11,12 +12,12 @@ use crate::session::{Command, CommandKind, Stage, Step, TrainEvent, View, Weight
 
 /// Where the weights come from, how well they do, and how they got there.
 pub(super) fn weights_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
-    result_ui(ui, view);
+    result_ui(ui, bench, view);
     curves(ui, view);
     sources_ui(ui, bench, view);
 }
 
-fn result_ui(ui: &mut Ui, view: &View) {
+fn result_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let Some(Stage::Weighted { opened, graph, origin, accuracy }) = view.stage_of(Step::Weights).map(AsRef::as_ref)
     else {
         return;
@@ -27,12 +28,46 @@ fn result_ui(ui: &mut Ui, view: &View) {
     let origin = match origin {
         WeightsOrigin::Shipped => "Trained on Fashion-MNIST; they come with Octet.".to_owned(),
         WeightsOrigin::File(path) => format!("Read from {}.", path.display()),
+        WeightsOrigin::WithoutHead(path) => format!("Read from {}, all but the head.", path.display()),
         WeightsOrigin::Trained { epochs, stopped: true } => {
             format!("Trained here, stopped after {epochs} whole epochs.")
         }
         WeightsOrigin::Trained { epochs, stopped: false } => format!("Trained here, {epochs} epochs."),
     };
-    prose(ui, &format!("{origin} {}", opened.why_no_accuracy().unwrap_or_default()));
+    if head_ui(ui, bench, view) {
+        prose(ui, &origin);
+    } else {
+        prose(ui, &format!("{origin} {}", opened.why_no_accuracy().unwrap_or_default()));
+    }
+}
+
+/// Offers to replace the head of a file whose classes are not the data's, or to take it back; whether there is one.
+fn head_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) -> bool {
+    let Some(Stage::Weighted { opened, origin, .. }) = view.stage_of(Step::Weights).map(AsRef::as_ref) else {
+        return false;
+    };
+    let (of_data, of_file) = (opened.dataset.labels.len(), opened.classes);
+    let (text, button, command) = match origin {
+        WeightsOrigin::File(_) if opened.dataset.labelled && of_data != of_file => (
+            format!(
+                "The weights tell {of_file} classes apart, your images have {of_data}: there is no accuracy to measure. \
+                 The head can be left out and a new one trained for your classes; that happens only if you ask for it."
+            ),
+            format!("New head for {of_data} classes"),
+            Command::ReinitHead(true),
+        ),
+        WeightsOrigin::WithoutHead(_) => (
+            format!("The head for {of_data} classes is new, and random until it is trained."),
+            "Back to the file's own head".to_owned(),
+            Command::ReinitHead(false),
+        ),
+        WeightsOrigin::File(_) | WeightsOrigin::Shipped | WeightsOrigin::Trained { .. } => return false,
+    };
+    banner_ui(ui, Tone::Observed, &text);
+    if ui.add_enabled(view.allows(command.kind()), eframe::egui::Button::new(button)).clicked() {
+        bench.ask(command);
+    }
+    true
 }
 
 fn curves(ui: &mut Ui, view: &View) {
@@ -90,6 +125,7 @@ fn sources_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             bench.ask(Command::LoadWeights(path));
         }
     });
+    download_ui(ui, bench, view, recipe.model);
     source_ui(
         ui,
         "By training",
@@ -109,7 +145,8 @@ fn sources_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     );
 }
 
-fn source_ui(ui: &mut Ui, title: &str, text: &str, draw: impl FnOnce(&mut Ui)) {
+/// A card of one way to come by weights.
+pub(super) fn source_ui(ui: &mut Ui, title: &str, text: &str, draw: impl FnOnce(&mut Ui)) {
     ui.add_space(theme::GRID);
     theme::card_frame(ui).show(ui, |ui| {
         ui.set_width(ui.available_width().min(620.0));
