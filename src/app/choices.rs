@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    Backend, Calibration, FuseOptions, ModelId, ObserverKind, QConfig, Recipe, Source, TrainConfig, WeightsChoice,
+    Backend, Calibration, FuseOptions, ModelId, ObserverKind, PreprocessChoice, QConfig, Recipe, Source, TrainConfig,
+    WeightsChoice,
 };
 
 /// Drafts of everything that a command carries.
@@ -14,6 +15,8 @@ pub struct Choices {
     pub model: ModelId,
     /// A folder of images; empty for the embedded sample.
     pub data: String,
+    /// How images become numbers, where it is not as the data needs.
+    pub preprocess: PreprocessChoice,
     /// A state dict; may be empty.
     pub weights: String,
     /// How to train.
@@ -38,6 +41,7 @@ impl Choices {
         let mut choices = Self {
             model: recipe.model,
             data: String::new(),
+            preprocess: recipe.preprocess,
             weights: String::new(),
             train: recipe.train,
             unfused: BTreeSet::new(),
@@ -83,6 +87,7 @@ impl Choices {
         Recipe {
             weights: self.weights().map_or(WeightsChoice::Automatic, WeightsChoice::File),
             data: if data.is_empty() { Source::Sample } else { Source::Path(PathBuf::from(data)) },
+            preprocess: self.preprocess.clone(),
             unfused: self.unfused.clone(),
             qconfig: self.qconfig(),
             calibration: self.calibration,
@@ -91,9 +96,9 @@ impl Choices {
         }
     }
 
-    /// Whether opening would give another model or other data than `recipe` has.
+    /// Whether opening would give another model, other data or other inputs than `recipe` has.
     pub fn reopens(&self, recipe: &Recipe) -> bool {
         let own = self.recipe();
-        own.model != recipe.model || own.data != recipe.data
+        own.model != recipe.model || own.data != recipe.data || own.preprocess != recipe.preprocess
     }
 }

@@ -33,6 +33,27 @@ fn result_ui(ui: &mut Ui, view: &View) {
         WeightsOrigin::Trained { epochs, stopped: false } => format!("Trained here, {epochs} epochs."),
     };
     prose(ui, &format!("{origin} {}", opened.why_no_accuracy().unwrap_or_default()));
+    if let Some(kept) = kept(&view.training) {
+        prose(ui, &kept);
+    }
+}
+
+/// That an earlier epoch than the last is kept, and what the last one had: the best was picked on the images that its
+/// accuracy is of, so that figure is a little too good.
+fn kept(training: &[TrainEvent]) -> Option<String> {
+    let epochs = training.iter().filter_map(|event| match event {
+        TrainEvent::Epoch(report) => Some(report),
+        TrainEvent::Step { .. } => None,
+    });
+    let last = epochs.clone().last()?;
+    let best = epochs.filter(|report| report.best).last()?;
+    let score = last.valid.filter(|_| best.epoch != last.epoch)?;
+    Some(format!(
+        "Epoch {} is kept, the best on the held-out images; epoch {}, the last, had {}.",
+        best.epoch + 1,
+        last.epoch + 1,
+        number::percent(score.accuracy())
+    ))
 }
 
 fn curves(ui: &mut Ui, view: &View) {
@@ -117,4 +138,22 @@ fn source_ui(ui: &mut Ui, title: &str, text: &str, draw: impl FnOnce(&mut Ui)) {
         ui.label(RichText::new(text).font(Type::Body.font()).color(theme::palette(ui).weak));
         draw(ui);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{EpochReport, Score};
+
+    #[test]
+    fn the_last_epoch_is_said_where_another_is_kept() {
+        let epoch = |epoch, correct, best| {
+            let score = Score { correct, total: 100, loss: 1.0 };
+            TrainEvent::Epoch(EpochReport { epoch, train: score, valid: Some(score), best, seconds: 1.0 })
+        };
+        let text = kept(&[epoch(0, 50, true), epoch(1, 70, true), epoch(2, 60, false)]).expect("another is kept");
+        assert!(text.starts_with("Epoch 2 is kept") && text.contains("epoch 3, the last, had 60.0"), "{text}");
+        assert_eq!(kept(&[epoch(0, 50, true), epoch(1, 70, true)]), None);
+        assert_eq!(kept(&[]), None);
+    }
 }
