@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use eframe::egui::{
-    Color32, ColorImage, Context, Rect, Sense, TextureHandle, TextureOptions, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Color32, ColorImage, Context, Rect, Sense, StrokeKind, TextureHandle, TextureOptions, Ui, Vec2, WidgetInfo, pos2,
+    vec2,
 };
 
 use super::theme::{self, Tone, Type};
@@ -97,6 +98,8 @@ impl Thumbnails {
         let said = match self.loaded.get(&image) {
             Some(Ok(picture)) => {
                 picture.paint(ui, rect);
+                // A black picture on a dark ground is still seen to be there.
+                ui.painter().rect_stroke(rect, 0.0, theme::hairline(ui), StrokeKind::Outside);
                 name.to_owned()
             }
             Some(Err(why)) => {

@@ -23,10 +23,10 @@ pub(super) fn preprocess_ui(ui: &mut Ui, choice: &mut PreprocessChoice, default:
         if ui.button("ImageNet's").on_hover_text("As torchvision's trained weights expect").clicked() {
             (now.mean, now.std) = (Preprocess::IMAGENET_MEAN, Preprocess::IMAGENET_STD);
         }
-        if ui.button("None").on_hover_text("Values stay in 0 to 1").clicked() {
+        if ui.button("0 to 1").on_hover_text("Nothing is subtracted or divided").clicked() {
             (now.mean, now.std) = ([0.0; 3], [1.0; 3]);
         }
-        if ui.button("-1 to 1").clicked() {
+        if ui.button("\u{2212}1 to 1").clicked() {
             (now.mean, now.std) = ([0.5; 3], [0.5; 3]);
         }
         let own = *choice != PreprocessChoice::default();

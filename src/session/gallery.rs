@@ -32,11 +32,11 @@ pub fn class_rows(dataset: &Dataset) -> Vec<ClassRow> {
     let class = |split: &Split, i| split.label(i).unwrap_or(0);
     (0..dataset.train.len()).for_each(|i| rows[class(&dataset.train, i)].train += 1);
     (0..dataset.valid.len()).for_each(|i| rows[class(&dataset.valid, i)].held_out += 1);
-    let mut seen = vec![0; rows.len()];
+    let mut seen = vec![0usize; rows.len()];
     for i in 0..dataset.train.len() {
         let class = class(&dataset.train, i);
         let row = &mut rows[class];
-        if seen[class] % row.train.div_ceil(EXAMPLES) == 0 {
+        if seen[class].is_multiple_of(row.train.div_ceil(EXAMPLES)) {
             row.examples.push(i);
         }
         seen[class] += 1;

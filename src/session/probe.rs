@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn answers_come_in_order_and_end() {
-        let probe = Probe::start(|| {}, |emit| (0..200).for_each(|i| drop(emit(i)))).expect("a thread");
+        let count = |emit: &mut dyn FnMut(u32) -> ControlFlow<()>| assert!((0..200).all(|i| emit(i).is_continue()));
+        let probe = Probe::start(|| {}, count).expect("a thread");
         let mut all = Vec::new();
         while probe.drain(|a| all.push(a)) {
             std::thread::yield_now();

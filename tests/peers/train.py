@@ -3,7 +3,10 @@
 Each round takes one step of Octet and one of PyTorch in each memory layout, in a shuffled order, so that whatever else the
 machine does falls on all of them. Medians; the ratio is the median of the rounds' ratios, with the better layout.
 
-Usage: train.py TRAIN_SPEED [--threads N] [--seconds S] [MODEL...]
+On a machine that others keep busy a clock says little: PyTorch's threads wait for each other spinning, and one that is
+pushed aside holds up all. There `--threads 1 --cpu` counts processor time instead, the same way for both.
+
+Usage: train.py TRAIN_SPEED [--threads N] [--cpu] [--seconds S] [MODEL...]
 """
 
 import argparse
@@ -24,9 +27,19 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("train_speed")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu", action="store_true", help="processor time instead of the clock's")
     parser.add_argument("--seconds", type=float, default=20, help="for each model")
     parser.add_argument("model", nargs="*", default=MODELS)
     return parser.parse_args()
+
+
+def cpu_ms(pid):
+    """Processor time of all threads of a process, in milliseconds (Linux)."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+            total += int(file.read().split()[0])
+    return total / 1e6
 
 
 class Octet:
@@ -37,6 +50,10 @@ class Octet:
         self.process = subprocess.Popen(
             [program, "--serve", model], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
+
+    @property
+    def pid(self):
+        return self.process.pid
 
     def step(self):
         self.process.stdin.write("\n")
@@ -60,6 +77,7 @@ class Torch:
         self.labels = torch.arange(BATCH) % CLASSES
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
         self.loss = torch.nn.CrossEntropyLoss()
+        self.pid = os.getpid()
 
     def step(self):
         start = time.perf_counter()
@@ -71,7 +89,15 @@ class Torch:
         return (time.perf_counter() - start) * 1e3
 
 
-def rounds(sides, seconds):
+def timed(side, cpu):
+    if not cpu:
+        return side.step()
+    before = cpu_ms(side.pid)
+    side.step()
+    return cpu_ms(side.pid) - before
+
+
+def rounds(sides, seconds, cpu):
     times = {name: [] for name in sides}
     for side in sides.values():
         for _ in range(WARM_UP):
@@ -81,7 +107,7 @@ def rounds(sides, seconds):
         for name in order.sample(list(sides), len(sides)):
             # The threads of the one before go to sleep.
             time.sleep(0.02)
-            times[name].append(sides[name].step())
+            times[name].append(timed(sides[name], cpu))
     return times
 
 
@@ -91,7 +117,8 @@ def main():
 
     torch.set_num_threads(given.threads)
     torch.set_num_interop_threads(1)
-    print(f"PyTorch {torch.__version__}, {given.threads} threads, batch {BATCH} at {SIZE}x{SIZE}, {CLASSES} classes")
+    clock = "processor time" if given.cpu else "wall time"
+    print(f"PyTorch {torch.__version__}, {given.threads} threads, {clock}, batch {BATCH} at {SIZE}x{SIZE}, {CLASSES} classes")
     print("| model | Octet, ms | images/s | PyTorch, ms | images/s | layout | PyTorch's time over Octet's | rounds |")
     print("|---|---:|---:|---:|---:|---|---:|---:|")
     for model in given.model:
@@ -101,7 +128,7 @@ def main():
             "contiguous": Torch(model, torch.contiguous_format),
             "channels-last": Torch(model, torch.channels_last),
         }
-        times = rounds(sides, given.seconds)
+        times = rounds(sides, given.seconds, given.cpu)
         octet.end()
         ours = statistics.median(times["octet"])
         layout = min(["contiguous", "channels-last"], key=lambda name: statistics.median(times[name]))

@@ -94,12 +94,12 @@ fn images_are_shown_as_the_model_sees_them() {
     harness.get_by_label_contains("\u{732b}: 8 train, 2 held out");
     harness.get_by_label_contains("1 file is left out");
     harness.get_by_label_contains("notes.txt");
-    wait(&mut harness, "the preview", has("as the model sees it, 224\u{d7}224"));
+    wait(&mut harness, "the preview", has("as seen, 224\u{d7}224"));
     harness.get_by_label_contains("as stored, 60\u{d7}40");
     picture(&harness, &textures, "images.png");
 
     // Other choices are previewed at once, and in force once the data is opened again.
-    harness.get_by_label("-1 to 1").click();
+    harness.get_by_label("\u{2212}1 to 1").click();
     harness.run_steps(2);
     wait(&mut harness, "the new range", has("Normalized to"));
     harness.get_by_label("Open again with these").click();

@@ -36,7 +36,7 @@ impl CompareScreen {
         let ctx = ui.ctx().clone();
         let job = |emit: &mut dyn FnMut(Answer) -> std::ops::ControlFlow<()>| {
             let folder = std::env::temp_dir();
-            for model in ModelId::ALL {
+            for model in published_first() {
                 let sizes = file_sizes(model, CONFIG, &folder).map_err(|e| e.to_string());
                 if emit((model, sizes)).is_break() {
                     return;
@@ -97,17 +97,21 @@ pub(super) fn compare_ui(ui: &mut Ui, screen: &mut CompareScreen) {
     }
 }
 
+/// Those that have something beside them first: they are what the page is for.
+fn published_first() -> Vec<ModelId> {
+    let (beside, alone): (Vec<_>, Vec<_>) = ModelId::ALL.into_iter().partition(|model| published(*model).is_some());
+    [beside, alone].concat()
+}
+
 fn published(model: ModelId) -> Option<&'static PublishedSizes> {
     published_sizes(model, CONFIG.classes)
 }
 
-/// Those with published sizes first; as many side by side as there is room for.
+/// As many side by side as there is room for.
 fn charts_ui(ui: &mut Ui, rows: &[(ModelId, FileSizes)]) {
-    let (beside, alone): (Vec<_>, Vec<_>) = rows.iter().partition(|(model, _)| published(*model).is_some());
-    let ordered: Vec<_> = beside.into_iter().chain(alone).collect();
     let columns = ((ui.available_width() / COLUMN) as usize).clamp(1, 3);
     let width = (ui.available_width() - (columns - 1) as f32 * theme::PADDING * 2.0) / columns as f32;
-    for line in ordered.chunks(columns) {
+    for line in rows.chunks(columns) {
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = theme::PADDING * 2.0;
             for (model, sizes) in line {

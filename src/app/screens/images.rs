@@ -123,8 +123,7 @@ pub(super) fn images_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         });
         ui.vertical(|ui| {
             ui.spacing_mut().item_spacing.x = theme::GAP;
-            let high = ui.available_height() - 64.0;
-            classes_ui(ui, &mut bench.images, &opened, high);
+            classes_ui(ui, &mut bench.images, &opened, f32::INFINITY);
         });
     });
 }
@@ -158,7 +157,7 @@ fn preview_ui(ui: &mut Ui, screen: &mut ImagesScreen) {
             ui.horizontal(|ui| {
                 picture_ui(ui, whole, &format!("as stored, {stored}"));
                 ui.label(RichText::new("\u{2192}").font(Type::Title.strong()).color(theme::palette(ui).weak));
-                picture_ui(ui, seen, &format!("as the model sees it, {input}"));
+                picture_ui(ui, seen, &format!("as seen, {input}"));
             });
             let (low, high) = preview.range;
             let name = std::path::Path::new(&preview.name).file_name();
@@ -214,7 +213,7 @@ fn skipped_ui(ui: &mut Ui, skipped: &[Skipped]) {
     table_ui(ui, "left out", &Table::new(["file", "why"], skipped.iter().map(|s| [name(s), reason(s)])));
 }
 
-/// One row a class; only those in sight cost anything.
+/// One row a class, in a list no higher than `high`; only those in sight cost anything.
 fn classes_ui(ui: &mut Ui, screen: &mut ImagesScreen, opened: &Opened, high: f32) {
     const ROW: f32 = SIDE + theme::GAP;
     let dataset = &opened.dataset;
@@ -226,6 +225,7 @@ fn classes_ui(ui: &mut Ui, screen: &mut ImagesScreen, opened: &Opened, high: f32
         return;
     }
     let mut seen = Vec::new();
+    let high = high.min(ui.available_height());
     ScrollArea::vertical().id_salt("classes").max_height(high).auto_shrink([false, true]).show_rows(
         ui,
         ROW,

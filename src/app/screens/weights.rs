@@ -45,8 +45,8 @@ fn kept(training: &[TrainEvent]) -> Option<String> {
         TrainEvent::Epoch(report) => Some(report),
         TrainEvent::Step { .. } => None,
     });
-    let last = epochs.clone().last()?;
-    let best = epochs.filter(|report| report.best).last()?;
+    let epochs: Vec<_> = epochs.collect();
+    let (last, best) = (epochs.last()?, epochs.iter().rfind(|report| report.best)?);
     let score = last.valid.filter(|_| best.epoch != last.epoch)?;
     Some(format!(
         "Epoch {} is kept, the best on the held-out images; epoch {}, the last, had {}.",
