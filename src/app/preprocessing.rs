@@ -9,8 +9,7 @@ use crate::session::{Fit, Preprocess, PreprocessChoice};
 /// From the least that the zoo takes to more than any of its models was trained on.
 const SIZES: std::ops::RangeInclusive<usize> = 32..=1024;
 
-/// Fields for all of it; `default` is what counts where nothing is chosen. What is set is a choice of the user's and
-/// stays, whatever data is opened.
+/// Fields for all of it; `default` is what counts where nothing is chosen.
 pub(super) fn preprocess_ui(ui: &mut Ui, choice: &mut PreprocessChoice, default: Preprocess) {
     let mut now = choice.resolve(default);
     ui.horizontal_wrapped(|ui| {
@@ -35,19 +34,14 @@ pub(super) fn preprocess_ui(ui: &mut Ui, choice: &mut PreprocessChoice, default:
             *choice = PreprocessChoice::default();
         }
     });
-    let before = choice.resolve(default);
-    // Only what was changed becomes a choice.
-    if now.size != before.size {
-        choice.size = Some(now.size);
-    }
-    if now.fit != before.fit {
-        choice.fit = Some(now.fit);
-    }
-    if now.mean != before.mean {
-        choice.mean = Some(now.mean);
-    }
-    if now.std != before.std {
-        choice.std = Some(now.std);
+    // What is as the data's default is no choice, however it came about.
+    if now != choice.resolve(default) {
+        *choice = PreprocessChoice {
+            size: (now.size != default.size).then_some(now.size),
+            fit: (now.fit != default.fit).then_some(now.fit),
+            mean: (now.mean != default.mean).then_some(now.mean),
+            std: (now.std != default.std).then_some(now.std),
+        };
     }
 }
 
