@@ -33,32 +33,14 @@ fn result_ui(ui: &mut Ui, view: &View) {
         WeightsOrigin::Trained { epochs, stopped: false } => format!("Trained here, {epochs} epochs."),
     };
     prose(ui, &format!("{origin} {}", opened.why_no_accuracy().unwrap_or_default()));
-    if let Some(kept) = kept(&view.training) {
-        prose(ui, &kept);
-    }
-}
-
-/// That an earlier epoch than the last is kept, and what the last one had: the best was picked on the images that its
-/// accuracy is of, so that figure is a little too good.
-fn kept(training: &[TrainEvent]) -> Option<String> {
-    let epochs = training.iter().filter_map(|event| match event {
-        TrainEvent::Epoch(report) => Some(report),
-        TrainEvent::Step { .. } => None,
-    });
-    let epochs: Vec<_> = epochs.collect();
-    let (last, best) = (epochs.last()?, epochs.iter().rfind(|report| report.best)?);
-    let score = last.valid.filter(|_| best.epoch != last.epoch)?;
-    Some(format!(
-        "Epoch {} is kept, the best on the held-out images; epoch {}, the last, had {}.",
-        best.epoch + 1,
-        last.epoch + 1,
-        number::percent(score.accuracy())
-    ))
 }
 
 fn curves(ui: &mut Ui, view: &View) {
     if view.training.is_empty() {
         return;
+    }
+    if let Some(kept) = kept(&view.training) {
+        prose(ui, &kept);
     }
     let dark = theme::palette(ui).dark;
     let (mut train, mut valid, mut train_right, mut valid_right) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -138,6 +120,24 @@ fn source_ui(ui: &mut Ui, title: &str, text: &str, draw: impl FnOnce(&mut Ui)) {
         ui.label(RichText::new(text).font(Type::Body.font()).color(theme::palette(ui).weak));
         draw(ui);
     });
+}
+
+/// That an earlier epoch than the last is kept, and what the last one had: the best was picked on the images that its
+/// accuracy is of, so that figure is a little too good.
+fn kept(training: &[TrainEvent]) -> Option<String> {
+    let epochs = training.iter().filter_map(|event| match event {
+        TrainEvent::Epoch(report) => Some(report),
+        TrainEvent::Step { .. } => None,
+    });
+    let epochs: Vec<_> = epochs.collect();
+    let (last, best) = (epochs.last()?, epochs.iter().rfind(|report| report.best)?);
+    let score = last.valid.filter(|_| best.epoch != last.epoch)?;
+    Some(format!(
+        "Epoch {} is kept, the best on the held-out images; epoch {}, the last, had {}.",
+        best.epoch + 1,
+        last.epoch + 1,
+        number::percent(score.accuracy())
+    ))
 }
 
 #[cfg(test)]
