@@ -164,7 +164,15 @@ fn sizes_beat_what_is_published_and_stay_near_the_raw_weights() {
         ("resnet50", 94597.31, 24540.52, 1.03 * 23737.0),
     ];
     for row in list {
-        let columns = ["float_bytes", "int8_bytes", "name", "published_float_kb", "published_int8_kb", "shrink"];
+        let columns = [
+            "float_bytes",
+            "int8_bytes",
+            "name",
+            "published_float_kb",
+            "published_int8_kb",
+            "pytorch_fused_kb",
+            "shrink",
+        ];
         assert_eq!(keys(row), BTreeSet::from(columns));
         let number = |key: &str| row[key].as_f64().expect("a number");
         let (float_kb, int8_kb) = (number("float_bytes") / 1e3, number("int8_bytes") / 1e3);
@@ -194,7 +202,8 @@ fn train_then_ptq_then_classify_on_a_folder() {
         dir.path(),
         &["train", "--model", "resnet18", "--data", text(&data), "--size", "32", "--epochs", "2", "--batch", "8"],
     );
-    assert_eq!(keys(&trained), BTreeSet::from(["accuracy", "device", "epochs", "file", "model", "seconds"]));
+    let all = ["accuracy", "best_epoch", "device", "epochs", "file", "last_accuracy", "model", "seconds"];
+    assert_eq!(keys(&trained), BTreeSet::from(all));
     assert_eq!(trained["file"], "resnet18.safetensors");
     assert_eq!(trained["epochs"], 2);
     assert_eq!(trained["device"], "cpu");
@@ -296,6 +305,43 @@ fn train_then_ptq_then_classify_on_a_folder() {
 }
 
 #[test]
+fn training_follows_its_flags_and_halves_its_file() {
+    let dir = TempDir::new().expect("a folder");
+    let data = folder_of_two_classes(dir.path(), 20);
+    let common = ["train", "--data", text(&data), "--size", "32", "--epochs", "3", "--batch", "8"];
+    let train = |out: &str, more: &[&str]| json(dir.path(), &[&common[..], &["--out", out], more].concat());
+    let half = train("half.safetensors", &["--half"]);
+    let whole = train("whole.safetensors", &[]);
+    let bytes = |name: &str| fs::metadata(dir.path().join(name)).expect("a file").len() as f64;
+    assert!((0.45..0.65).contains(&(bytes("half.safetensors") / bytes("whole.safetensors"))));
+    let best = whole["best_epoch"].as_u64().expect("a number");
+    assert!((1..=3).contains(&best) && whole["last_accuracy"].as_f64() <= whole["accuracy"].as_f64(), "{whole}");
+    // What is said of a halved file is of the file.
+    let again = json(
+        dir.path(),
+        &["eval", "half.safetensors", "--model", "shufflenet_v2_x0_5", "--data", text(&data), "--size", "32"],
+    );
+    assert_eq!(again["accuracy"], half["accuracy"]);
+
+    // Every flag moves the weights.
+    let read = |name: &str| fs::read(dir.path().join(name)).expect("a file");
+    for (i, flags) in [
+        &["--optimizer", "sgd"][..],
+        &["--weight-decay", "0.4"],
+        &["--warmup", "2"],
+        &["--label-smoothing", "0.2"],
+        &["--no-augment"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("{i}.safetensors");
+        train(&name, flags);
+        assert!(read(&name) != read("whole.safetensors"), "{flags:?} changed nothing");
+    }
+}
+
+#[test]
 fn a_wrong_flag_ends_with_2() {
     let dir = TempDir::new().expect("a folder");
     for args in [
@@ -306,6 +352,10 @@ fn a_wrong_flag_ends_with_2() {
         &["ptq", "--mean", "1,2"],
         &["ptq", "--std", "0,1,1"],
         &["train", "--lr", "-1"],
+        &["train", "--weight-decay", "1"],
+        &["train", "--warmup", "-1"],
+        &["train", "--label-smoothing", "1"],
+        &["train", "--optimizer", "adam"],
         &["eval"],
         &["no-such-command"],
     ] {

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    Backend, Calibration, Catalog, FuseOptions, ModelId, ObserverKind, Place, PublishedWeights, QConfig, Recipe, Source,
-    TrainConfig, WeightsChoice, catalog,
+    Backend, Calibration, Catalog, FuseOptions, ModelId, ObserverKind, Place, PreprocessChoice, PublishedWeights, QConfig, Recipe, Source, TrainConfig, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.
@@ -15,6 +14,8 @@ pub struct Choices {
     pub model: ModelId,
     /// A folder of images; empty for the embedded sample.
     pub data: String,
+    /// How images become numbers, where it is not as the data needs.
+    pub preprocess: PreprocessChoice,
     /// A state dict; may be empty.
     pub weights: String,
     /// torchvision's weights; or why their table cannot be read.
@@ -45,6 +46,7 @@ impl Choices {
         let mut choices = Self {
             model: recipe.model,
             data: String::new(),
+            preprocess: recipe.preprocess,
             weights: String::new(),
             catalog: catalog().cloned().map_err(|e| e.to_string()),
             entry: String::new(),
@@ -100,6 +102,7 @@ impl Choices {
         Recipe {
             weights: self.weights().map_or(WeightsChoice::Automatic, WeightsChoice::File),
             data: if data.is_empty() { Source::Sample } else { Source::Path(PathBuf::from(data)) },
+            preprocess: self.preprocess.clone(),
             unfused: self.unfused.clone(),
             qconfig: self.qconfig(),
             calibration: self.calibration,
@@ -108,9 +111,9 @@ impl Choices {
         }
     }
 
-    /// Whether opening would give another model or other data than `recipe` has.
+    /// Whether opening would give another model, other data or other inputs than `recipe` has.
     pub fn reopens(&self, recipe: &Recipe) -> bool {
         let own = self.recipe();
-        own.model != recipe.model || own.data != recipe.data
+        own.model != recipe.model || own.data != recipe.data || own.preprocess != recipe.preprocess
     }
 }

@@ -4,9 +4,10 @@ use eframe::egui::{self, RichText, ScrollArea, Ui, vec2};
 
 use super::browse::Field;
 use super::controls::{banner_ui, path_ui, pick_ui, primary_ui};
+use super::preprocessing::preprocess_ui;
 use super::theme::{self, Tone, Type};
 use super::workbench::Workbench;
-use crate::session::{Command, ModelId, Step, View};
+use crate::session::{Command, Fit, ModelId, Preprocess, Step, View};
 
 pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
@@ -134,6 +135,14 @@ fn fields_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     if path_ui(ui, "Image folder", "one folder a class; empty for the sample", &mut bench.choices.data) {
         bench.browse(Field::Data, ui.ctx());
     }
+    let folder = !bench.choices.data.trim().is_empty();
+    let default = if folder { Preprocess::new(224, Fit::Crop) } else { Preprocess::new(32, Fit::Pad) };
+    egui::CollapsingHeader::new("Preprocessing").id_salt("preprocessing").show(ui, |ui| {
+        let text = "Folders: 224 pixels, centre crop. The sample and CIFAR-10: 32, as they are. ImageNet's mean and \
+                    deviation. What is set here counts instead.";
+        ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).weak)).wrap());
+        preprocess_ui(ui, &mut bench.choices.preprocess, default);
+    });
     ui.add_space(theme::GRID);
     if primary_ui(ui, idle, "Open model").clicked() {
         bench.ask(Command::Open(Box::new(bench.choices.recipe())));

@@ -25,9 +25,45 @@ pub enum Request {
     Resume,
 }
 
+/// What stands in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// One of the six steps.
+    Step,
+    /// The images and what becomes of them.
+    Images,
+    /// The files of every model.
+    Compare,
+}
+
+impl Place {
+    /// Those below the steps.
+    pub const BELOW: [Self; 2] = [Self::Images, Self::Compare];
+
+    /// As the rail names it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Step => "Steps",
+            Self::Images => "Images",
+            Self::Compare => "Compare",
+        }
+    }
+
+    /// What it answers.
+    fn question(self) -> &'static str {
+        match self {
+            Self::Step => "",
+            Self::Images => "What does the model see?",
+            Self::Compare => "How small does each model become?",
+        }
+    }
+}
+
 /// Everything that the window remembers between frames that is not the session's.
 #[derive(Debug)]
 pub struct Workbench {
+    /// Whether a step is looked at, or what else.
+    pub place: Place,
     /// The step that is looked at.
     pub step: Step,
     /// And how.
@@ -43,6 +79,8 @@ pub struct Workbench {
     pub(super) calibrate: screens::CalibrateScreen,
     pub(super) download: screens::DownloadCard,
     pub(super) opening: bool,
+    pub(super) images: screens::ImagesScreen,
+    pub(super) compare: screens::CompareScreen,
     browsing: Option<Browsing>,
     requests: Vec<Request>,
     /// Since all steps were asked for the screen goes along, until the user looks elsewhere or cancels.
@@ -53,6 +91,7 @@ impl Workbench {
     /// As it is at first start.
     pub fn new(choices: Choices) -> Self {
         Self {
+            place: Place::Step,
             step: Step::Stubs,
             tab: Tab::Picture,
             choices,
@@ -64,6 +103,8 @@ impl Workbench {
             calibrate: screens::CalibrateScreen::default(),
             download: screens::DownloadCard::default(),
             opening: false,
+            images: screens::ImagesScreen::default(),
+            compare: screens::CompareScreen::default(),
             browsing: None,
             requests: Vec::new(),
             following: false,
@@ -103,7 +144,24 @@ impl Workbench {
     /// Looks at a step.
     pub fn go(&mut self, step: Step) {
         self.following = false;
+        self.place = Place::Step;
         self.step = step;
+    }
+
+    /// Looks at something that is no step.
+    pub fn look(&mut self, place: Place) {
+        self.following = false;
+        self.place = place;
+    }
+
+    /// The images' page.
+    pub fn images(&self) -> &screens::ImagesScreen {
+        &self.images
+    }
+
+    /// The sizes' page.
+    pub fn compare(&self) -> &screens::CompareScreen {
+        &self.compare
     }
 
     /// While all steps run, shows the one that is at work; its end shows the result.
@@ -113,7 +171,7 @@ impl Workbench {
         }
         let done = view.stage().and_then(|s| s.done());
         let next = done.map_or(0, |d| (d.index() + 1).min(Step::ALL.len() - 1));
-        self.step = Step::ALL[next];
+        (self.place, self.step) = (Place::Step, Step::ALL[next]);
         self.following = done != Some(Step::Convert) && view.failure.is_none();
     }
 }
@@ -142,7 +200,8 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     Panel::left("rail").resizable(false).exact_size(rail_width).frame(frame).show(ui, |ui| {
         ScrollArea::vertical().show(ui, |ui| rail::rail_ui(ui, bench, view, narrow));
     });
-    if !narrow {
+    // A layer is looked at within a step; the other places need the room.
+    if !narrow && bench.place == Place::Step {
         let frame = theme::panel_frame(ui);
         Panel::right("inspector").default_size(theme::INSPECTOR).size_range(220.0..=480.0).frame(frame).show(
             ui,
@@ -185,6 +244,15 @@ fn drawer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 }
 
 fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    if bench.place != Place::Step {
+        title_ui(ui, bench.place.title(), bench.place.question());
+        ui.add(egui::Separator::default().spacing(theme::GAP));
+        if let Some((CommandKind::Open, message)) = &view.failure {
+            banner_ui(ui, Tone::Trouble, message);
+        }
+        screens::place_ui(ui, bench, view, bench.place);
+        return;
+    }
     header_ui(ui, bench, view);
     ui.horizontal(|ui| {
         for tab in Tab::ALL {
@@ -202,19 +270,22 @@ fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     screens::screen_ui(ui, bench, view);
 }
 
+fn title_ui(ui: &mut Ui, title: &str, question: &str) {
+    let p = theme::palette(ui);
+    ui.vertical(|ui| {
+        ui.spacing_mut().item_spacing.y = 2.0;
+        ui.set_max_width((ui.available_width() - 200.0).max(160.0));
+        ui.label(RichText::new(title).font(Type::Display.strong()).color(p.strong));
+        ui.label(RichText::new(question).color(p.weak));
+    });
+}
+
 /// The step's name, its question, and the one button that leads on.
 fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let step = bench.step;
-    let p = theme::palette(ui);
     let state = view.steps()[step.index()].clone();
     ui.horizontal_top(|ui| {
-        ui.vertical(|ui| {
-            ui.spacing_mut().item_spacing.y = 2.0;
-            ui.set_max_width((ui.available_width() - 200.0).max(160.0));
-            let title = format!("{}  {}", step.index() + 1, step.title());
-            ui.label(RichText::new(title).font(Type::Display.strong()).color(p.strong));
-            ui.label(RichText::new(screens::question(step)).color(p.weak));
-        });
+        title_ui(ui, &format!("{}  {}", step.index() + 1, step.title()), screens::question(step));
         let row = vec2(ui.available_width(), theme::ROW);
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| match state.state {
             StepState::Locked => go_ui(ui, bench, view),

@@ -4,8 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::quant_args::QuantArgs;
 use crate::session::{
-    Calibration, ClassifierOptions, Device, Fit, ModelId, Preprocess, PreprocessChoice, Recipe, Source, Study,
-    WeightsChoice,
+    Calibration, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice, Recipe, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -223,6 +222,52 @@ impl PtqArgs {
     }
 }
 
+/// How weights follow their gradients.
+#[derive(Debug, Args)]
+struct RuleArgs {
+    /// AdamW, or SGD with a momentum of 0.9 [default: adamw]
+    #[arg(long, value_enum)]
+    optimizer: Option<OptimizerArg>,
+    /// What each step takes from a weight: times the learning rate (AdamW), or added to the gradient (SGD)
+    #[arg(long, value_name = "X", value_parser = share)]
+    weight_decay: Option<f32>,
+    /// Epochs of linear warm-up; fractions are fine
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    warmup: Option<f64>,
+    /// Share of the target that is spread over all classes
+    #[arg(long, value_name = "X", value_parser = share)]
+    label_smoothing: Option<f32>,
+    /// Leave images as they are: no flips, no shifts
+    #[arg(long)]
+    no_augment: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OptimizerArg {
+    Adamw,
+    Sgd,
+}
+
+impl RuleArgs {
+    /// Writes what was said into `train`.
+    fn apply(&self, train: &mut TrainConfig) {
+        let decay = |default| self.weight_decay.unwrap_or(default);
+        train.optimizer = match (self.optimizer, train.optimizer) {
+            (None, Optimizer::AdamW { weight_decay }) => Optimizer::AdamW { weight_decay: decay(weight_decay) },
+            (None, Optimizer::Sgd { momentum, weight_decay, nesterov }) => {
+                Optimizer::Sgd { momentum, weight_decay: decay(weight_decay), nesterov }
+            }
+            (Some(OptimizerArg::Adamw), _) => Optimizer::AdamW { weight_decay: decay(0.05) },
+            (Some(OptimizerArg::Sgd), _) => {
+                Optimizer::Sgd { momentum: 0.9, weight_decay: decay(1e-4), nesterov: false }
+            }
+        };
+        train.warmup = self.warmup.unwrap_or(train.warmup);
+        train.label_smoothing = self.label_smoothing.unwrap_or(train.label_smoothing);
+        train.augment &= !self.no_augment;
+    }
+}
+
 /// `octet train`
 #[derive(Debug, Args)]
 pub struct TrainArgs {
@@ -251,7 +296,12 @@ pub struct TrainArgs {
     #[arg(long, value_name = "X", value_parser = positive)]
     lr: Option<f64>,
     #[command(flatten)]
+    rule: RuleArgs,
+    #[command(flatten)]
     pub machine: MachineArgs,
+    /// Save the weights of convolutions and linear layers as float16: half the file. Accuracy is then of what was saved
+    #[arg(long)]
+    pub half: bool,
     /// The state dict [default: MODEL.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -277,6 +327,7 @@ impl TrainArgs {
         train.epochs = self.epochs.map_or(train.epochs, |n| n as usize);
         train.batch = self.batch.map_or(train.batch, |n| n as usize);
         train.learning_rate = self.lr.unwrap_or(train.learning_rate);
+        self.rule.apply(train);
         recipe
     }
 
@@ -398,5 +449,19 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
         Ok(_) | Err(_) => Err(format!("`{text}`: expected a number above zero")),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v.is_finite() && v >= 0.0 => Ok(v),
+        Ok(_) | Err(_) => Err(format!("`{text}`: expected a number, 0 or more")),
+    }
+}
+
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(v) if (0.0..1.0).contains(&v) => Ok(v),
+        Ok(_) | Err(_) => Err(format!("`{text}`: expected a number, 0 or more and below 1")),
     }
 }

@@ -1,12 +1,27 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use crate::session::{Command, Control, Event, Recipe, Session, SessionError, Severity, TrainEvent, Transfer};
+use crate::session::{Command, Control, EpochReport, Event, Recipe, Session, SessionError, Severity, TrainConfig, TrainEvent, Transfer};
 
 /// Runs one command of a session, telling standard error how it goes.
 pub fn apply(session: &mut Session, command: Command) -> Result<(), SessionError> {
     let mut line = Line::new();
     session.apply(command, &mut |event| line.show(&event), &Control::default())
+}
+
+/// Trains, and gives every epoch's report.
+pub fn train(session: &mut Session, config: TrainConfig) -> Result<Vec<EpochReport>, SessionError> {
+    let terminal = std::io::stderr().is_terminal();
+    let mut line = Line { terminal, open: false };
+    let mut epochs = Vec::new();
+    let mut hear = |event| {
+        line.show(&event);
+        if let Event::Training(TrainEvent::Epoch(report)) = event {
+            epochs.push(report);
+        }
+    };
+    session.apply(Command::Train(config), &mut hear, &Control::default())?;
+    Ok(epochs)
 }
 
 /// Opens a recipe's model and inserts its stubs.

@@ -23,6 +23,7 @@ impl Row {
             "shrink": self.shrink(),
             "published_float_kb": self.published.map(|p| p.float_kb),
             "published_int8_kb": self.published.map(|p| p.int8_kb),
+            "pytorch_fused_kb": self.published.map(|p| p.pytorch_fused_kb),
         })
     }
 }

@@ -3,7 +3,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::{args::TrainArgs, print_json, print_line, progress};
-use crate::session::{Command, Session, Stage, WeightsOrigin, save_float};
+use crate::session::{Command, EpochReport, Session, Stage, save_float};
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let out = args.out();
@@ -15,24 +15,46 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         progress::apply(&mut session, Command::LoadWeights(weights.clone()))?;
     }
     let config = session.recipe().train;
-    progress::apply(&mut session, Command::Train(config))?;
+    let epochs = progress::train(&mut session, config)?;
+    let bytes = save_float(&out, session.stage()?.graph(), args.half)?;
+    if args.half {
+        // Rounding the weights may cost something: what is said is of the file.
+        progress::apply(&mut session, Command::LoadWeights(out.clone()))?;
+    }
     let stage = session.stage()?.clone();
-    let Stage::Weighted { graph, accuracy, origin: WeightsOrigin::Trained { epochs, .. }, .. } = stage.as_ref() else {
+    let Stage::Weighted { accuracy, .. } = stage.as_ref() else {
         anyhow::bail!("the training ended without weights");
     };
-    let bytes = save_float(&out, graph)?;
+    let best = epochs.iter().filter(|e| e.best).map(|e| e.epoch + 1).next_back();
+    let last = epochs.last().and_then(|e| e.valid).map(|score| score.accuracy());
     let seconds = start.elapsed().as_secs_f64();
     if args.json {
         return print_json(&json!({
             "model": args.model.name(),
             "file": out,
             "accuracy": accuracy,
-            "epochs": epochs,
+            "best_epoch": best,
+            "last_accuracy": last,
+            "epochs": epochs.len(),
             "seconds": seconds,
             "device": args.machine.device_name(),
         }));
     }
-    let accuracy = accuracy.map_or("not measured: no image is held out".to_owned(), |a| format!("{:.2} %", a * 100.0));
-    print_line(&format!("accuracy   {accuracy} after {epochs} epochs in {seconds:.0} s"))?;
+    print_line(&format!("accuracy   {}", said(*accuracy, best, last, &epochs)))?;
+    print_line(&format!("trained    {} epochs in {seconds:.0} s", epochs.len()))?;
     print_line(&format!("saved      {} ({:.1} KB)", out.display(), bytes as f64 / 1e3))
+}
+
+/// The epoch that is kept was picked on the images that its accuracy is of; the last epoch's was not, and is said too.
+fn said(accuracy: Option<f64>, best: Option<usize>, last: Option<f64>, epochs: &[EpochReport]) -> String {
+    let percent = |a: f64| format!("{:.2} %", a * 100.0);
+    match (accuracy, best, last) {
+        (Some(a), Some(best), Some(last)) if best < epochs.len() => format!(
+            "{} of epoch {best}, the best on the held-out images; the last epoch has {}",
+            percent(a),
+            percent(last)
+        ),
+        (Some(a), _, _) => percent(a),
+        (None, _, _) => "not measured: no image is held out".to_owned(),
+    }
 }

@@ -5,7 +5,7 @@ use std::{
 
 use ::image::{DynamicImage, ImageDecoder, ImageReader};
 
-use super::DataError;
+use super::{DataError, preprocess::resize};
 
 /// More than a camera takes; a small file that claims more is refused before memory is.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
@@ -50,6 +50,16 @@ impl Image {
         }));
         let rgb = decoded.unwrap_or_else(|_| Err("its decoder failed".to_owned())).map_err(refuse)?;
         Ok(Self { width: rgb.width() as usize, height: rgb.height() as usize, rgb: rgb.into_raw() })
+    }
+
+    /// The same image with neither side longer than `side`, its proportions kept.
+    pub fn within(&self, side: usize) -> Self {
+        let longer = self.width.max(self.height);
+        if longer <= side {
+            return self.clone();
+        }
+        let scaled = |length: usize| (length * side / longer).max(1);
+        resize(self, scaled(self.width), scaled(self.height))
     }
 
     /// The `width` x `height` pixels from (`left`, `top`), all within the image.

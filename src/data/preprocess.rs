@@ -147,7 +147,7 @@ impl Preprocess {
 }
 
 /// Antialiased bilinear filtering in 8 bits, as Pillow's `Image.resize(size, BILINEAR)`.
-fn resize(image: &Image, width: usize, height: usize) -> Image {
+pub(super) fn resize(image: &Image, width: usize, height: usize) -> Image {
     if (image.width, image.height) == (width, height) {
         return image.clone();
     }

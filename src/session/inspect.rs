@@ -61,12 +61,13 @@ pub fn inspect(file: &Path) -> Result<Contents, SessionError> {
     Ok(Contents::StateDict { file: path, bytes, tensors })
 }
 
-/// Writes a graph's float weights as a safetensors state dict; its size in bytes.
+/// Writes a graph's float weights as a safetensors state dict, those of convolutions and linear layers as float16 with
+/// `half`; its size in bytes.
 ///
 /// # Errors
 /// Those of writing it.
-pub fn save_float(path: &Path, graph: &Graph) -> Result<u64, SessionError> {
-    Ok(weights::write_safetensors(path, graph, false)?)
+pub fn save_float(path: &Path, graph: &Graph, half: bool) -> Result<u64, SessionError> {
+    Ok(weights::write_safetensors(path, graph, half)?)
 }
 
 impl Contents {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,8 @@ pub struct Opened {
     pub classes: usize,
     /// What the data is called in messages.
     pub source: String,
-    /// Files that turned out to be no image, each named once.
-    unreadable: Arc<Mutex<BTreeSet<String>>>,
+    /// Files that turned out to be no image, each named once, with the reason.
+    unreadable: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Opened {
@@ -108,11 +108,22 @@ impl Opened {
         let mut known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Vec::new();
         for file in skipped {
-            if known.insert(file.name.clone()) {
+            if known.insert(file.name.clone(), file.reason.clone()).is_none() {
                 lines.push(format!("Skipped {}: {} ({} skipped so far)", file.name, file.reason, known.len()));
             }
         }
         lines
+    }
+
+    /// How many files turned out to be no image, so far.
+    pub fn skipped_count(&self) -> usize {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Which, by name.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        let known = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(name, reason)| Skipped { name: name.clone(), reason: reason.clone() }).collect()
     }
 
     /// The same data under a model of another class count, or prepared otherwise.

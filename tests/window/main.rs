@@ -1,6 +1,7 @@
 //! The window, used through its labels and looked at as pictures, without a display or a GPU.
 
 mod graph;
+mod places;
 mod plots;
 mod raster;
 mod snapshot;

@@ -15,7 +15,7 @@ fn draw(ui: &mut Ui, window: &mut Window) {
     window.ui(ui);
 }
 
-fn open(size: [f32; 2], look: Theme, folder: &std::path::Path) -> (Harness<'static, Window>, Textures) {
+pub fn open(size: [f32; 2], look: Theme, folder: &std::path::Path) -> (Harness<'static, Window>, Textures) {
     let mut choices = Choices::new(folder.to_owned());
     choices.calibration.batches = 2;
     let window = Window::new(choices, || {}).expect("the system gives a thread");
@@ -23,7 +23,7 @@ fn open(size: [f32; 2], look: Theme, folder: &std::path::Path) -> (Harness<'stat
 }
 
 /// Draws until nothing runs and `ready` holds.
-fn until(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Window) -> bool) {
+pub fn until(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Window) -> bool) {
     let start = Instant::now();
     loop {
         harness.step();

@@ -14,11 +14,11 @@ use egui_plot::{GridInput, GridMark, HoverPosition, Plot, PlotPoint};
 use super::number;
 use super::theme::{self, Type};
 
-pub use bars::{BarItem, bars_ui};
+pub use bars::{BarItem, bars_beside_ui, bars_ui};
 pub use curves::{Curve, curves_ui};
 pub use histogram::{Histogram, histogram_ui};
 pub use range::{range_ui, spark_ui};
-pub use table::{Table, table_ui};
+pub use table::{Table, table_ui, whole_table_ui};
 
 /// Points of a line that a screen can tell apart.
 pub const POINTS: usize = 60;

@@ -21,11 +21,21 @@ impl Table {
 
 /// Draws a table; only the rows that are seen cost anything.
 pub fn table_ui(ui: &mut Ui, name: &str, table: &Table) {
-    const LINE: f32 = 22.0;
+    limited_ui(ui, name, table, theme::CHART + LINE);
+}
+
+/// The same in full height: for a page that scrolls itself.
+pub fn whole_table_ui(ui: &mut Ui, name: &str, table: &Table) {
+    limited_ui(ui, name, table, (table.rows.len() + 2) as f32 * LINE);
+}
+
+const LINE: f32 = 22.0;
+
+fn limited_ui(ui: &mut Ui, name: &str, table: &Table, high: f32) {
     ui.push_id(name, |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         let weak = theme::palette(ui).weak;
-        let mut builder = TableBuilder::new(ui).max_scroll_height(theme::CHART + LINE).auto_shrink([false, true]);
+        let mut builder = TableBuilder::new(ui).max_scroll_height(high).auto_shrink([false, true]);
         for i in 0..table.head.len() {
             builder =
                 builder.column(if i == 0 { Column::remainder().clip(true) } else { Column::auto().at_least(64.0) });

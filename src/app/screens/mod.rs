@@ -4,10 +4,12 @@
 
 mod calibrate;
 mod code;
+mod compare;
 mod convert;
 mod download;
 mod fuse;
 mod graphs;
+mod images;
 mod prepare;
 mod saturation;
 mod stubs;
@@ -17,11 +19,13 @@ use eframe::egui::{self, Button, RichText, ScrollArea, Ui};
 
 use super::controls::primary_ui;
 use super::theme;
-use super::workbench::Workbench;
+use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, ships_weights};
 
 pub(super) use calibrate::CalibrateScreen;
 pub(super) use download::DownloadCard;
+pub use compare::CompareScreen;
+pub use images::ImagesScreen;
 
 /// Three ways to look at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +156,15 @@ pub(super) fn screen_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             Step::Prepare => scrolled(ui, |ui| prepare::prepare_ui(ui, bench, view)),
             Step::Convert => scrolled(ui, |ui| convert::convert_ui(ui, bench, view)),
         },
+    }
+}
+
+/// Draws a place that is no step.
+pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: Place) {
+    match place {
+        Place::Step => screen_ui(ui, bench, view),
+        Place::Images => images::images_ui(ui, bench, view),
+        Place::Compare => scrolled(ui, |ui| compare::compare_ui(ui, &mut bench.compare)),
     }
 }
 

@@ -74,6 +74,9 @@ fn curves(ui: &mut Ui, view: &View) {
     if view.training.is_empty() {
         return;
     }
+    if let Some(kept) = kept(&view.training) {
+        prose(ui, &kept);
+    }
     let dark = theme::palette(ui).dark;
     let (mut train, mut valid, mut train_right, mut valid_right) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for event in &view.training {
@@ -154,4 +157,40 @@ pub(super) fn source_ui(ui: &mut Ui, title: &str, text: &str, draw: impl FnOnce(
         ui.label(RichText::new(text).font(Type::Body.font()).color(theme::palette(ui).weak));
         draw(ui);
     });
+}
+
+/// That an earlier epoch than the last is kept, and what the last one had: the best was picked on the images that its
+/// accuracy is of, so that figure is a little too good.
+fn kept(training: &[TrainEvent]) -> Option<String> {
+    let epochs = training.iter().filter_map(|event| match event {
+        TrainEvent::Epoch(report) => Some(report),
+        TrainEvent::Step { .. } => None,
+    });
+    let epochs: Vec<_> = epochs.collect();
+    let (last, best) = (epochs.last()?, epochs.iter().rfind(|report| report.best)?);
+    let score = last.valid.filter(|_| best.epoch != last.epoch)?;
+    Some(format!(
+        "Epoch {} is kept, the best on the held-out images; epoch {}, the last, had {}.",
+        best.epoch + 1,
+        last.epoch + 1,
+        number::percent(score.accuracy())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{EpochReport, Score};
+
+    #[test]
+    fn the_last_epoch_is_said_where_another_is_kept() {
+        let epoch = |epoch, correct, best| {
+            let score = Score { correct, total: 100, loss: 1.0 };
+            TrainEvent::Epoch(EpochReport { epoch, train: score, valid: Some(score), best, seconds: 1.0 })
+        };
+        let text = kept(&[epoch(0, 50, true), epoch(1, 70, true), epoch(2, 60, false)]).expect("another is kept");
+        assert!(text.starts_with("Epoch 2 is kept") && text.contains("epoch 3, the last, had 60.0"), "{text}");
+        assert_eq!(kept(&[epoch(0, 50, true), epoch(1, 70, true)]), None);
+        assert_eq!(kept(&[]), None);
+    }
 }

@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use super::parallel::for_each_part;
+use super::{Float, parallel::for_each_part};
 
 /// Values a thread takes at a time.
 const PART: usize = 64 * 1024;
@@ -54,7 +54,7 @@ pub fn histogram(x: &[f32], bins: usize, lo: f32, hi: f32) -> Vec<f32> {
 }
 
 /// `[batch, channels, pixels]` to `[batch, pixels, channels]`.
-pub fn to_nhwc(x: &[f32], channels: usize, pixels: usize, y: &mut [f32]) {
+pub fn to_nhwc<T: Float>(x: &[T], channels: usize, pixels: usize, y: &mut [T]) {
     let image = channels * pixels;
     for_each_part(y, image, x.len(), |index, y| {
         let x = &x[index * image..(index + 1) * image];
@@ -65,7 +65,7 @@ pub fn to_nhwc(x: &[f32], channels: usize, pixels: usize, y: &mut [f32]) {
 }
 
 /// `[batch, pixels, channels]` to `[batch, channels, pixels]`.
-pub fn to_nchw(x: &[f32], channels: usize, pixels: usize, y: &mut [f32]) {
+pub fn to_nchw<T: Float>(x: &[T], channels: usize, pixels: usize, y: &mut [T]) {
     to_nhwc(x, pixels, channels, y);
 }
 

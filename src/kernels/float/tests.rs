@@ -304,6 +304,85 @@ fn means_products_and_moves() {
     check("shuffle", &x, &dx, moved);
 }
 
+/// Sums, joins, parts, flattening, biases and dropped branches: what a graph's walk puts together.
+#[test]
+fn sums_joins_and_drops() {
+    let (batch, pixels, a, b) = (2, 6, 3, 5);
+    let (na, nb) = (batch * pixels * a, batch * pixels * b);
+    let (x, z, dy) = (numbers(na, 1), numbers(nb, 2), numbers(na + nb, 3));
+
+    // Concatenation: a part's gradient is its channels, a chunk's is added to them.
+    let cat = |x: &[f64], z: &[f64]| {
+        let mut y = vec![f64::NAN; na + nb];
+        copy_channels((x, a, 0), (&mut y, a + b, 0), a);
+        copy_channels((z, b, 0), (&mut y, a + b, a), b);
+        y
+    };
+    let (mut dx, mut dz) = (vec![f64::NAN; na], vec![f64::NAN; nb]);
+    copy_channels((&dy, a + b, 0), (&mut dx, a, 0), a);
+    copy_channels((&dy, a + b, a), (&mut dz, b, 0), b);
+    check("cat, first", &x, &dx, |x| dot(&cat(x, &z), &dy));
+    check("cat, second", &z, &dz, |z| dot(&cat(&x, z), &dy));
+
+    let whole = cat(&x, &z);
+    let chunk = |whole: &[f64]| {
+        let mut y = vec![f64::NAN; nb];
+        copy_channels((whole, a + b, a), (&mut y, b, 0), b);
+        y
+    };
+    let d = numbers(nb, 4);
+    // Two readers of the same channels: their gradients add up.
+    let mut dwhole = vec![0.0; na + nb];
+    add_channels(&d, b, (&mut dwhole, a + b, a));
+    add_channels(&d, b, (&mut dwhole, a + b, a));
+    check("chunk", &whole, &dwhole, |w| 2.0 * dot(&chunk(w), &d));
+
+    // A residual sum, with ReLU and without, read twice.
+    let (p, q, d) = (numbers(40, 5), numbers(40, 6), numbers(40, 7));
+    for relu in [false, true] {
+        let sum = |p: &[f64]| {
+            let mut y = vec![f64::NAN; 40];
+            add(p, &q, relu, &mut y);
+            y
+        };
+        let mut dp = d.clone();
+        if relu {
+            relu_grad_from_output(&sum(&p), &d, &mut dp);
+        }
+        let mut twice = dp.clone();
+        accumulate(&mut twice, &dp);
+        check("sum", &p, &twice, |p| 2.0 * dot(&sum(p), &d));
+    }
+
+    // A bias over all rows.
+    let (bias, d) = (numbers(a, 8), numbers(na, 9));
+    let mut db = vec![f64::NAN; a];
+    channel_sums(&d, &mut db);
+    check("bias", &bias, &db, |bias| x.iter().zip(bias.iter().cycle()).zip(&d).map(|((x, b), d)| (x + b) * d).sum());
+
+    // Stochastic depth drops a whole image's branch, dropout single values.
+    for factors in [vec![0.0, 1.25], (0..na).map(|i| if i % 3 == 0 { 0.0 } else { 1.5 }).collect()] {
+        let dropped = |x: &[f64]| {
+            let mut y = vec![f64::NAN; na];
+            scale_samples(x, &factors, &mut y);
+            y
+        };
+        let mut dx = vec![f64::NAN; na];
+        scale_samples(&d, &factors, &mut dx);
+        check("dropout", &x, &dx, |x| dot(&dropped(x), &d));
+    }
+
+    // Flattening in PyTorch's order.
+    let flat = |x: &[f64]| {
+        let mut y = vec![f64::NAN; na];
+        to_nchw(x, a, pixels, &mut y);
+        y
+    };
+    let mut dx = vec![f64::NAN; na];
+    to_nhwc(&d, a, pixels, &mut dx);
+    check("flatten", &x, &dx, |x| dot(&flat(x), &d));
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let run = |threads: usize| {
