@@ -1,55 +1,20 @@
 use std::{arch::x86_64::*, cell::RefCell, ops::Range};
 
-use super::lanes::{Bounds, Constants, requantize};
-use crate::kernels::{Gemm, Kernels, Requant, shared::Shared};
+use super::{
+    gemm_panel::{Excess, Panel, Windows},
+    gemm_weights::{Block, GemmWeights, LANES},
+    lanes::{Bounds, requantize},
+};
+use crate::kernels::{Gemm, Kernels, shared::Shared};
 
-/// Output channels that a tile computes.
-const CHANNELS: usize = 8;
 /// Pixels that a tile computes: with two vectors of sums each they fill 12 of the 16 registers.
 const ROWS: usize = 6;
-/// Bytes of widened pixels that are multiplied by all weights before the next ones are widened: a third of a small L2.
+/// Bytes of copied windows that are multiplied by all weights before the next ones are copied: a third of a small L2.
 const PANEL_BYTES: usize = 160 << 10;
 
-/// Weights of a dense layer: for every 8 output channels, for every four levels of the window, one [`Quads`].
-#[derive(Debug)]
-pub(in crate::kernels) struct GemmWeights {
-    quads: Vec<Quads>,
-    constants: Vec<Constants>,
-    /// Of four levels, in one window; the last may hold fewer weights, the rest are 0.
-    quads_in_window: usize,
-}
-
-/// 8 output channels times 4 levels.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
-struct Quads([i8; 32]);
-
-impl GemmWeights {
-    /// From `[out][window]`.
-    pub(in crate::kernels) fn pack(plain: &[i8], window: usize, requant: &Requant) -> Self {
-        let channels = requant.bias.len();
-        let blocks = channels.div_ceil(CHANNELS);
-        let quads_in_window = window.div_ceil(4);
-        let weight = |c: usize, i: usize| if c < channels && i < window { plain[c * window + i] } else { 0 };
-        let quad = |i: usize| {
-            let (block, quad) = (i / quads_in_window, i % quads_in_window);
-            Quads(std::array::from_fn(|i| weight(block * CHANNELS + i / 4, quad * 4 + i % 4)))
-        };
-        let quads = (0..blocks * quads_in_window).map(quad).collect();
-        let mut constants = vec![Constants::ZERO; blocks];
-        for c in 0..channels {
-            let slot = &mut constants[c / CHANNELS];
-            slot.start[c % CHANNELS] = requant.start(&plain[c * window..][..window]);
-            slot.bias[c % CHANNELS] = requant.bias[c];
-            slot.multiplier[c % CHANNELS] = requant.multiplier[c];
-        }
-        Self { quads, constants, quads_in_window }
-    }
-}
-
 thread_local! {
-    /// Windows of some pixels, widened; kept, so that a run allocates nothing.
-    static PANEL: RefCell<Vec<i16>> = const { RefCell::new(Vec::new()) };
+    /// Kept, so that a run allocates nothing.
+    static PANEL: RefCell<Panel> = const { RefCell::new(Panel::new()) };
 }
 
 /// Computes a dense layer; `Gemm::run` has checked that every window and every output lies in its slice.
@@ -61,7 +26,7 @@ pub(in crate::kernels) fn gemm(
     output: &Shared<'_>,
 ) {
     let pixels = layer.windows.len();
-    let blocks = weights.constants.len();
+    let blocks = weights.blocks();
     // Enough parts that threads end together: of pixels, and where there are few, of channels as well.
     let wanted = if kernels.threads() == 1 { 1 } else { 4 * kernels.threads() };
     let chunks = wanted.min(pixels.div_ceil(4 * ROWS));
@@ -85,153 +50,237 @@ struct Job<'a> {
     output: &'a Shared<'a>,
 }
 
-/// Calls `tile` with the number of rows as a constant.
-macro_rules! by_rows {
-    ($self:ident, $tile:expr, $rows:expr, [$($n:literal)+]) => {
-        match $rows {
-            $($n => $self.tile::<$n>($tile),)+
-            rows => unreachable!("a tile of {rows} rows"),
-        }
-    };
+/// Some pixels of a panel.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    block: Block<'a>,
+    /// The first pixel, in the layer and in the panel.
+    pixel: usize,
+    row: usize,
+    rows: usize,
 }
 
-/// Where a tile is.
-#[derive(Clone, Copy)]
-struct Tile {
-    /// Its first pixel.
-    pixel: usize,
-    /// That pixel's window, widened.
-    window: *const i16,
-    block: usize,
+/// Calls a function of one tile, with its numbers of rows and of vectors as constants.
+macro_rules! by_size {
+    ($job:ident . $f:ident ($tile:expr, $panel:expr), $rows:expr, $width:expr, [$($n:literal)+]) => {
+        match ($rows, $width) {
+            $(($n, 2) => $job.$f::<$n, 2>($tile, $panel),)+
+            $(($n, 1) => $job.$f::<$n, 1>($tile, $panel),)+
+            size => unreachable!("a tile of {size:?}"),
+        }
+    };
 }
 
 impl Job<'_> {
     /// # Safety
     /// The features of this module; windows and places of the pixels within input and output, which nobody else writes.
     #[target_feature(enable = "avx2")]
-    unsafe fn run(&self, pixels: Range<usize>, blocks: Range<usize>, panel: &mut Vec<i16>) {
-        let window = 4 * self.weights.quads_in_window;
-        let most = (PANEL_BYTES / (2 * window)).max(2 * ROWS);
+    unsafe fn run(&self, pixels: Range<usize>, blocks: Range<usize>, panel: &mut Panel) {
+        let Self { layer, weights, input, .. } = self;
+        let most = (PANEL_BYTES / weights.window()).max(2 * ROWS);
         let panels = pixels.len().div_ceil(most);
-        panel.resize(panel.len().max(pixels.len().div_ceil(panels) * window + 32), 0);
         for part in 0..panels {
             let first = pixels.start + pixels.len() * part / panels;
-            let end = pixels.start + pixels.len() * (part + 1) / panels;
-            // SAFETY: as this function's; the panel holds `end - first` windows, and 32 levels more.
-            unsafe { self.widen(first..end, panel.as_mut_ptr()) };
-            let tiles = (end - first).div_ceil(ROWS);
-            for block in blocks.clone() {
+            let count = pixels.start + pixels.len() * (part + 1) / panels - first;
+            let starts = &layer.windows[first..][..count];
+            let windows = Windows { starts, runs: &layer.runs, run: layer.run, size: weights.window() };
+            // SAFETY: every window lies in the input with `SLACK` behind.
+            unsafe { panel.fill(&windows, input) };
+            let tiles = count.div_ceil(ROWS);
+            for block in blocks.clone().map(|b| weights.block(b)) {
                 for tile in 0..tiles {
                     // Tiles of even height.
-                    let from = (end - first) * tile / tiles;
-                    let rows = (end - first) * (tile + 1) / tiles - from;
+                    let row = count * tile / tiles;
+                    let rows = count * (tile + 1) / tiles - row;
+                    let tile = Tile { block, pixel: first + row, row, rows };
                     // SAFETY: as this function's; the panel was filled above.
-                    unsafe {
-                        let tile = Tile { pixel: first + from, window: panel.as_ptr().add(from * window), block };
-                        by_rows!(self, tile, rows, [1 2 3 4 5 6]);
-                    }
+                    unsafe { by_size!(self.tile(tile, panel), rows, block.constants.len(), [1 2 3 4 5 6]) }
                 }
             }
         }
     }
 
-    /// Writes the windows of some pixels one after the other, each a whole number of quads; what fills up the last quad is
-    /// arbitrary, for its weights are 0.
+    /// `N` pixels times `8 * WIDTH` channels.
     ///
     /// # Safety
-    /// As [`Job::run`]; `to` must take 32 levels more than the windows.
+    /// As [`Job::run`]; the panel must hold the tile's pixels.
+    #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn widen(&self, pixels: Range<usize>, mut to: *mut i16) {
-        let (run, window) = (self.layer.run, 4 * self.weights.quads_in_window);
-        for start in &self.layer.windows[pixels] {
-            for (i, offset) in self.layer.runs.iter().enumerate() {
-                // SAFETY: the run lies in the input, with `SLACK` behind; what is written behind a run's end is
-                // overwritten by the next run, or within the 32 levels behind the last one.
-                unsafe {
-                    let from = self.input.as_ptr().add((start + offset) as usize);
-                    let to = to.add(i * run);
-                    for at in (0..run).step_by(16) {
-                        let levels = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.add(at).cast()));
-                        _mm256_storeu_si256(to.add(at).cast(), levels);
-                    }
-                }
-            }
-            // SAFETY: the next window, or the end of the last.
-            to = unsafe { to.add(window) };
-        }
-    }
-
-    /// `N` pixels times 8 channels.
-    ///
-    /// # Safety
-    /// As [`Job::run`]; `tile.window` must be followed by the other pixels' windows.
-    #[target_feature(enable = "avx2")]
-    unsafe fn tile<const N: usize>(&self, tile: Tile) {
-        let quads = self.weights.quads_in_window;
-        let constants = &self.weights.constants[tile.block];
-        let weights = self.weights.quads[tile.block * quads..][..quads].as_ptr();
-        // In each row's two vectors, a channel has two lanes: of the first two levels of a quad and of the last two.
-        let mut sums = [[_mm256_setzero_si256(); 2]; N];
-        for quad in 0..quads {
-            // SAFETY: the weights were sliced above; each window holds as many quads.
-            unsafe {
-                let halves = weights.add(quad).cast::<__m128i>();
-                let w = [halves, halves.add(1)].map(|half| _mm256_cvtepi8_epi16(_mm_load_si128(half)));
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = tile.window.add(4 * (row * quads + quad)).cast::<i64>().read_unaligned();
-                    let x = _mm256_set1_epi64x(x);
-                    for (sum, w) in sums.iter_mut().zip(w) {
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
-                    }
-                }
+    unsafe fn tile<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, panel: &Panel) {
+        let size = self.weights.window();
+        debug_assert_eq!(tile.rows, N);
+        let mut sums = [[_mm256_setzero_si256(); WIDTH]; N];
+        for row in &mut sums {
+            for (sum, constants) in row.iter_mut().zip(tile.block.constants) {
+                // SAFETY: 32 bytes, aligned by the layout of `Constants`.
+                *sum = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
             }
         }
-        // SAFETY: aligned by the layout of `Constants`.
-        let start = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
-        let sums = sums.map(|[low, high]| {
-            // Channels 0, 1, 4, 5, 2, 3, 6, 7.
-            let sums = _mm256_hadd_epi32(low, high);
-            _mm256_add_epi32(_mm256_permute4x64_epi64::<0b11_01_10_00>(sums), start)
-        });
-        // SAFETY: as this function's.
-        unsafe { self.store(tile, &sums, constants) };
+        // SAFETY: the panel holds `N` windows from `tile.row` on, of as many quads as the block has.
+        unsafe {
+            match panel.wide() {
+                Some(wide) => add_wide(&mut sums, &tile.block, wide[tile.row * size..].as_ptr(), size),
+                None => {
+                    let excess = panel.excess(tile.row..tile.row + N);
+                    if !excess.is_empty() {
+                        add_excess(&mut sums, &tile.block, excess, tile.row);
+                    }
+                    add_narrow(&mut sums, &tile.block, panel.narrow()[tile.row * size..].as_ptr(), size);
+                }
+            }
+            self.store(tile, &sums);
+        }
     }
 
     /// # Safety
     /// As [`Job::tile`].
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn store<const N: usize>(&self, tile: Tile, sums: &[__m256i; N], constants: &Constants) {
+    unsafe fn store<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, sums: &[[__m256i; WIDTH]; N]) {
         let bounds = Bounds::new(self.layer.requant.levels);
-        let first = tile.block * CHANNELS;
-        let channels = (self.layer.out_channels - first).min(CHANNELS);
-        for (i, sums) in sums.chunks(4).enumerate() {
+        let Block { first, constants, .. } = tile.block;
+        let constants: &[_; WIDTH] = constants.try_into().expect("as wide as the tile");
+        let channels = (self.layer.out_channels - first).min(LANES * WIDTH);
+        // `narrow` leaves the two halves of each vector in either half.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        let rows_at_once = 4 / WIDTH;
+        for (i, rows) in sums.chunks(rows_at_once).enumerate() {
             let mut levels = [_mm256_setzero_si256(); 4];
-            for (level, sum) in levels.iter_mut().zip(sums) {
-                *level = requantize(*sum, constants, bounds);
+            for (levels, sums) in levels.chunks_exact_mut(WIDTH).zip(rows) {
+                for ((level, sum), constants) in levels.iter_mut().zip(sums).zip(constants) {
+                    *level = requantize(*sum, constants, bounds);
+                }
             }
-            // `narrow` leaves four levels of each row in either half.
-            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(levels), order);
             let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-            let rows = [
-                _mm_cvtsi128_si64(low),
-                _mm_extract_epi64::<1>(low),
-                _mm_cvtsi128_si64(high),
-                _mm_extract_epi64::<1>(high),
-            ];
-            for (row, levels) in rows.into_iter().enumerate().take(sums.len()) {
-                let place = self.layer.places[tile.pixel + 4 * i + row] as usize + first;
+            let quarters = [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)];
+            for row in 0..rows.len() {
+                let place = self.layer.places[tile.pixel + i * rows_at_once + row] as usize + first;
                 // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
                 unsafe {
                     let to = self.output.as_mut_ptr().add(place);
-                    if channels == CHANNELS {
-                        to.cast::<i64>().write_unaligned(levels);
+                    let levels = quarters[row * WIDTH];
+                    if channels == 16 {
+                        _mm_storeu_si128(to.cast(), levels);
+                    } else if WIDTH == 1 && channels == 8 {
+                        _mm_storel_epi64(to.cast(), levels);
                     } else {
-                        to.copy_from_nonoverlapping(levels.to_le_bytes().as_ptr(), channels);
+                        let mut bytes = [0; 16];
+                        let whole = if WIDTH == 2 { [low, high][row] } else { levels };
+                        _mm_storeu_si128(bytes.as_mut_ptr().cast(), whole);
+                        to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
                     }
                 }
             }
+        }
+    }
+}
+
+/// Adds the products of windows of levels up to 127. `vpmaddubsw` multiplies four levels by four weights and adds two and
+/// two in 16 bits, which such levels do not overflow; the pairs of quads are added in 16 bits as well.
+///
+/// # Safety
+/// The features of this module; `windows` must hold `N` windows, `size` levels from one to the next.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
+    sums: &mut [[__m256i; WIDTH]; N],
+    block: &Block<'_>,
+    windows: *const u8,
+    size: usize,
+) {
+    let ones = _mm256_set1_epi16(1);
+    let mut quads = block.quads.as_ptr();
+    let (pairs, singles) = block.offsets.split_at(2 * block.pairs);
+    // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
+    unsafe {
+        let level = |row: usize, offset: u32| {
+            _mm256_set1_epi32(windows.add(row * size + offset as usize).cast::<i32>().read_unaligned())
+        };
+        for offsets in pairs.chunks_exact(2) {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let (x, y) = (level(row, offsets[0]), level(row, offsets[1]));
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    let first = _mm256_maddubs_epi16(x, _mm256_load_si256(quads.add(v).cast()));
+                    let second = _mm256_maddubs_epi16(y, _mm256_load_si256(quads.add(WIDTH + v).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_add_epi16(first, second), ones));
+                }
+            }
+            quads = quads.add(2 * WIDTH);
+        }
+        for offset in singles {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = level(row, *offset);
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    let products = _mm256_maddubs_epi16(x, _mm256_load_si256(quads.add(v).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+                }
+            }
+            quads = quads.add(WIDTH);
+        }
+    }
+}
+
+/// Adds what the levels of the narrow windows lack.
+///
+/// # Safety
+/// The features of this module; `excess` must be of `N` pixels from `row` on.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+unsafe fn add_excess<const N: usize, const WIDTH: usize>(
+    sums: &mut [[__m256i; WIDTH]; N],
+    block: &Block<'_>,
+    excess: &[Excess],
+    row: usize,
+) {
+    for Excess { pixel, at, by } in excess.iter().copied() {
+        let slot = block.slots[at as usize / 4] as usize;
+        let left = _mm_cvtsi32_si128(24 - 8 * (at as i32 % 4));
+        let by = _mm256_set1_epi32(i32::from(by));
+        for (sum, quads) in sums[pixel as usize - row].iter_mut().zip(&block.quads[slot * WIDTH..]) {
+            // SAFETY: 32 bytes, aligned by the layout of `Quads`.
+            let quads = unsafe { _mm256_load_si256(quads.0.as_ptr().cast()) };
+            // The weight that belongs to the level, out of each lane's four.
+            let weight = _mm256_srai_epi32::<24>(_mm256_sll_epi32(quads, left));
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weight, by));
+        }
+    }
+}
+
+/// Adds the products of any levels, widened to 16 bits: `vpmaddwd` is exact.
+///
+/// # Safety
+/// The features of this module; `windows` must hold `N` windows, `size` levels from one to the next.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+unsafe fn add_wide<const N: usize, const WIDTH: usize>(
+    sums: &mut [[__m256i; WIDTH]; N],
+    block: &Block<'_>,
+    windows: *const i16,
+    size: usize,
+) {
+    for v in 0..WIDTH {
+        // In each row's two vectors, a channel has two lanes: of the first two levels of a quad and of the last two.
+        let mut halves = [[_mm256_setzero_si256(); 2]; N];
+        for (i, offset) in block.offsets.iter().enumerate() {
+            // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
+            unsafe {
+                let quads = block.quads.as_ptr().add(i * WIDTH + v).cast::<__m128i>();
+                let w = [quads, quads.add(1)].map(|half| _mm256_cvtepi8_epi16(_mm_load_si128(half)));
+                for (row, halves) in halves.iter_mut().enumerate() {
+                    let x = windows.add(row * size + *offset as usize).cast::<i64>().read_unaligned();
+                    let x = _mm256_set1_epi64x(x);
+                    for (half, w) in halves.iter_mut().zip(w) {
+                        *half = _mm256_add_epi32(*half, _mm256_madd_epi16(x, w));
+                    }
+                }
+            }
+        }
+        for (sums, [low, high]) in sums.iter_mut().zip(halves) {
+            // Channels 0, 1, 4, 5, 2, 3, 6, 7.
+            let both = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
+            sums[v] = _mm256_add_epi32(sums[v], both);
         }
     }
 }
