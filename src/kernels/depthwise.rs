@@ -21,6 +21,8 @@ enum Weights {
     /// `[kh, kw, channels]`.
     Plain(Vec<i8>),
     #[cfg(target_arch = "x86_64")]
+    Avx2(super::avx2::DepthwiseWeights),
+    #[cfg(target_arch = "x86_64")]
     Avx512(super::avx512::DepthwiseWeights),
 }
 
@@ -59,6 +61,8 @@ impl Depthwise {
         layer.weights = match kernels.isa() {
             Isa::Scalar => Weights::Plain(plain),
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Weights::Avx2(super::avx2::DepthwiseWeights::pack(&plain, &layer)),
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Weights::Avx512(super::avx512::DepthwiseWeights::pack(&plain, &layer)),
         };
         layer
@@ -86,13 +90,18 @@ impl Depthwise {
                 match (&self.weights, kernels.isa()) {
                     (Weights::Plain(weights), _) => scalar::depthwise_row(self, weights, window, levels),
                     #[cfg(target_arch = "x86_64")]
+                    (Weights::Avx2(weights), Isa::Avx2) => {
+                        // SAFETY: as below.
+                        unsafe { super::avx2::depthwise_row(self, weights, window, levels) }
+                    }
+                    #[cfg(target_arch = "x86_64")]
                     (Weights::Avx512(weights), Isa::Avx512Vnni) => {
                         // SAFETY: the CPU has it (`Kernels`); `needs` was checked above for the last window.
                         unsafe { super::avx512::depthwise_row(self, weights, window, levels) }
                     }
                     #[cfg(target_arch = "x86_64")]
-                    (Weights::Avx512(_), Isa::Scalar) => {
-                        panic!("weights packed for AVX-512 given to the scalar kernels")
+                    (Weights::Avx2(_) | Weights::Avx512(_), isa) => {
+                        panic!("weights packed for others given to {isa} kernels")
                     }
                 }
             }

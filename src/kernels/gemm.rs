@@ -32,6 +32,8 @@ enum Weights {
     /// `[out][runs][run]`, as the scalar kernel reads them.
     Plain(Vec<i8>),
     #[cfg(target_arch = "x86_64")]
+    Avx2(super::avx2::GemmWeights),
+    #[cfg(target_arch = "x86_64")]
     Avx512(super::avx512::GemmWeights),
 }
 
@@ -69,6 +71,8 @@ impl Gemm {
         let plain = runs_of(weight, geometry, channels);
         let weights = match kernels.isa() {
             Isa::Scalar => Weights::Plain(plain),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Weights::Avx2(super::avx2::GemmWeights::pack(&plain, runs.len() * run, &requant)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Weights::Avx512(super::avx512::GemmWeights::pack(&plain, runs.len(), run, &requant)),
         };
@@ -109,11 +113,15 @@ impl Gemm {
                 });
             }
             #[cfg(target_arch = "x86_64")]
+            (Weights::Avx2(weights), Isa::Avx2) => {
+                super::avx2::gemm(self, weights, kernels, input, &Shared::new(output));
+            }
+            #[cfg(target_arch = "x86_64")]
             (Weights::Avx512(weights), Isa::Avx512Vnni) => {
                 super::avx512::gemm(self, weights, kernels, input, Shared::new(output));
             }
             #[cfg(target_arch = "x86_64")]
-            (Weights::Avx512(_), Isa::Scalar) => panic!("weights packed for AVX-512 given to the scalar kernels"),
+            (Weights::Avx2(_) | Weights::Avx512(_), isa) => panic!("weights packed for others given to {isa} kernels"),
         }
     }
 }

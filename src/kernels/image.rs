@@ -16,6 +16,9 @@ pub fn quantize_image(kernels: &Kernels, image: &[f32], scale: f32, levels: Leve
                 Isa::Scalar => scalar::quantize(x, inverse, levels, plane),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                Isa::Avx2 => unsafe { super::avx2::quantize(x, inverse, levels, plane) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                 Isa::Avx512Vnni => unsafe { super::avx512::quantize(x, inverse, levels, plane) },
             }
         }

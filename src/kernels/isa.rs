@@ -7,6 +7,9 @@ use super::pool::Pool;
 pub enum Isa {
     /// Plain Rust: the specification.
     Scalar,
+    /// AVX2 and FMA: Intel from Haswell on, AMD from Zen on.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
     /// AVX-512 F, BW, DQ, VL, VNNI and VBMI: Intel from Ice Lake on, AMD from Zen 4 on.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
@@ -16,7 +19,7 @@ pub enum Isa {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     /// Not a name of ours.
-    #[error("unknown instruction set `{found}` (OCTET_ISA): expected `scalar` or `avx512vnni`")]
+    #[error("unknown instruction set `{found}` (OCTET_ISA): expected `scalar`, `avx2` or `avx512vnni`")]
     Unknown {
         /// As given.
         found: String,
@@ -31,6 +34,8 @@ impl Isa {
     pub const ALL: &[Self] = &[
         Self::Scalar,
         #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        #[cfg(target_arch = "x86_64")]
         Self::Avx512Vnni,
     ];
 
@@ -38,6 +43,8 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "avx512vnni",
         }
@@ -47,6 +54,8 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => super::avx2::is_available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => super::avx512::is_available(),
         }

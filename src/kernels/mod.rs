@@ -8,6 +8,8 @@
 //! This is the only room with `unsafe`. It knows bytes and strides; it must not know graphs, files or models.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod border;
 mod depthwise;

@@ -32,6 +32,9 @@ impl Table {
             Isa::Scalar => scalar::table(&x[at..][..out.len()], &self.0, out),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+            Isa::Avx2 => unsafe { super::avx2::table(&x[at..][..out.len()], &self.0, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::table(&x[at..][..out.len()], &self.0, out) },
         });
     }
@@ -40,6 +43,9 @@ impl Table {
     pub fn run_in_place(&self, kernels: &Kernels, data: &mut [u8], map: Map) {
         by_runs(kernels, [map, map], (data, map), |_, out| match kernels.isa() {
             Isa::Scalar => out.iter_mut().for_each(|q| *q = self.0[usize::from(*q)]),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+            Isa::Avx2 => unsafe { super::avx2::table_in_place(&self.0, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::table_in_place(&self.0, out) },
@@ -65,6 +71,9 @@ impl Add {
             let (a, b) = (&a.0[i..][..out.len()], &b.0[j..][..out.len()]);
             match kernels.isa() {
                 Isa::Scalar => scalar::add(self, a, b, out),
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                Isa::Avx2 => unsafe { super::avx2::add(self, a, b, out) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                 Isa::Avx512Vnni => unsafe { super::avx512::add(self, a, b, out) },
@@ -104,6 +113,9 @@ impl Mul {
                     Isa::Scalar => scalar::mul(self, a, b, out),
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                    Isa::Avx2 => unsafe { super::avx2::mul(self, a, b, out) },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                     Isa::Avx512Vnni => unsafe { super::avx512::mul(self, a, b, out) },
                 }
             }
@@ -127,6 +139,9 @@ pub fn interleave(kernels: &Kernels, a: (&[u8], Map), b: (&[u8], Map), tables: [
             let (a, b) = (&a.0[a.1.at(y, x)..][..a.1.c], &b.0[b.1.at(y, x)..][..b.1.c]);
             match kernels.isa() {
                 Isa::Scalar => scalar::interleave(a, b, tables, out),
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                Isa::Avx2 => unsafe { super::avx2::interleave(a, b, tables, out) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                 Isa::Avx512Vnni => unsafe { super::avx512::interleave(a, b, tables, out) },

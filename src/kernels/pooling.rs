@@ -43,6 +43,9 @@ fn max(isa: Isa, x: &[u8], out: &mut [u8]) {
         Isa::Scalar => scalar::max(x, out),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
+        Isa::Avx2 => unsafe { super::avx2::max(x, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
         Isa::Avx512Vnni => unsafe { super::avx512::max(x, out) },
     }
 }
@@ -57,6 +60,9 @@ pub fn average_pool(kernels: &Kernels, input: (&[u8], Map), levels: Levels, outp
         let x = &x[from.at(y, column)..][..from.c];
         match kernels.isa() {
             Isa::Scalar => scalar::add_to_sums(x, &mut sums),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+            Isa::Avx2 => unsafe { super::avx2::add_to_sums(x, &mut sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::add_to_sums(x, &mut sums) },
@@ -77,6 +83,9 @@ pub fn mean(kernels: &Kernels, input: (&[u8], Map), scale: f32, levels: Levels, 
         let x = &x[from.at(y, column)..][..from.c];
         match kernels.isa() {
             Isa::Scalar => scalar::add_values_to_sums(x, levels.zero_point, scale, &mut sums),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+            Isa::Avx2 => unsafe { super::avx2::add_values_to_sums(x, levels.zero_point, scale, &mut sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::add_values_to_sums(x, levels.zero_point, scale, &mut sums) },

@@ -19,6 +19,16 @@ fn activation(seed: u64, map: Map) -> Vec<u8> {
     bytes(seed, map.bytes() + SLACK)
 }
 
+/// The same in all 256 levels, in the lower half of them, and with few in the upper half: kernels may tell them apart.
+fn ranges(activation: Vec<u8>) -> [Vec<u8>; 3] {
+    let halved = |often: usize| {
+        let halve = |(i, q): (usize, &u8)| if i * i % 97 < often { *q } else { q & 127 };
+        activation.iter().enumerate().map(halve).collect()
+    };
+    let [low, few] = [halved(0), halved(2)];
+    [activation, low, few]
+}
+
 /// What outputs hold before a kernel writes them: it must neither read nor spread it.
 fn garbage(map: Map) -> Vec<u8> {
     bytes(99, map.bytes() + SLACK)
@@ -96,10 +106,13 @@ fn gemm_cases(cases: &mut Vec<(String, Case)>) {
         cases.push((
             format!("gemm {geometry:?} {input:?} {output:?}"),
             Box::new(move |kernels| {
-                let mut out = garbage(output);
                 let gemm = Gemm::new(kernels, &weight, geometry, input, output, requant.clone());
-                gemm.run(kernels, &activation(i as u64, input), &mut out);
-                out
+                let run = |activation: Vec<u8>| {
+                    let mut out = garbage(output);
+                    gemm.run(kernels, &activation, &mut out);
+                    out
+                };
+                ranges(activation(i as u64, input)).into_iter().flat_map(run).collect()
             }),
         ));
     }

@@ -1,0 +1,130 @@
+use std::arch::x86_64::*;
+
+use super::lanes::{Bounds, Constants, requantize, store, widened};
+use crate::kernels::Depthwise;
+
+/// One vector of weights: 8 channels times 2 taps.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(32))]
+struct Pairs([i16; 16]);
+
+/// Weights of a depthwise layer: for each vector of 32 channels, for each two taps, four [`Pairs`] in `widen`'s order.
+///
+/// At stride 1 a whole row of packed pixels is one long vector, whatever the number of channels: weights repeat with the
+/// period of the least common multiple of 32 and the channels, so no lane is idle.
+#[derive(Debug)]
+pub(in crate::kernels) struct DepthwiseWeights {
+    pairs: Vec<Pairs>,
+    constants: Vec<Constants>,
+    /// Vectors until weights repeat (one row at stride 1), or that cover a pixel.
+    phases: usize,
+    /// Of two taps each.
+    groups: usize,
+    whole_rows: bool,
+}
+
+impl DepthwiseWeights {
+    /// From `[taps][channels]`.
+    pub(in crate::kernels) fn pack(plain: &[i8], layer: &Depthwise) -> Self {
+        let channels = layer.output.c;
+        let taps = layer.taps.len();
+        let whole_rows = layer.input.is_packed() && layer.output.is_packed() && layer.step[1] == channels;
+        let phases = if whole_rows { channels / gcd(channels, 32) } else { channels.div_ceil(32) };
+        let groups = taps.div_ceil(2);
+        let channel = |phase: usize, vector: usize, lane: usize| {
+            let at = phase * 32 + widened(vector, lane);
+            if whole_rows { Some(at % channels) } else { Some(at).filter(|c| *c < channels) }
+        };
+        let mut pairs = Vec::with_capacity(phases * groups * 4);
+        let mut constants = vec![Constants::ZERO; phases * 4];
+        for phase in 0..phases {
+            for (group, vector) in (0..groups).flat_map(|g| (0..4).map(move |v| (g, v))) {
+                pairs.push(Pairs(std::array::from_fn(|i| match channel(phase, vector, i / 2) {
+                    Some(c) if group * 2 + i % 2 < taps => i16::from(plain[(group * 2 + i % 2) * channels + c]),
+                    Some(_) | None => 0,
+                })));
+            }
+            for (vector, lane) in (0..4).flat_map(|v| (0..8).map(move |l| (v, l))) {
+                let Some(c) = channel(phase, vector, lane) else { continue };
+                let filter: Vec<i8> = (0..taps).map(|tap| plain[tap * channels + c]).collect();
+                let slot = &mut constants[phase * 4 + vector];
+                slot.start[lane] = layer.requant.start(&filter);
+                slot.bias[lane] = layer.requant.bias[c];
+                slot.multiplier[lane] = layer.requant.multiplier[c];
+            }
+        }
+        Self { pairs, constants, phases, groups, whole_rows }
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// One output row; `window` starts at the row's first window, `levels` is the row.
+///
+/// # Safety
+/// The features of this module; `window` must hold all windows of the row with `SLACK` behind.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) unsafe fn depthwise_row(
+    layer: &Depthwise,
+    weights: &DepthwiseWeights,
+    window: &[u8],
+    levels: &mut [u8],
+) {
+    let bounds = Bounds::new(layer.requant.levels);
+    let x = window.as_ptr();
+    if weights.whole_rows {
+        let mut phase = 0;
+        for (v, levels) in levels.chunks_mut(32).enumerate() {
+            // SAFETY: as this function's: the vector starts within the row.
+            store(levels, unsafe { vector(layer, weights, phase, x.add(32 * v), bounds) });
+            phase = if phase + 1 == weights.phases { 0 } else { phase + 1 };
+        }
+    } else {
+        for (pixel, levels) in levels.chunks_mut(layer.output.pixel).enumerate() {
+            for (phase, levels) in levels[..layer.output.c].chunks_mut(32).enumerate() {
+                // SAFETY: as this function's: the vector starts within the window of this pixel.
+                store(levels, unsafe {
+                    vector(layer, weights, phase, x.add(pixel * layer.step[1] + 32 * phase), bounds)
+                });
+            }
+        }
+    }
+}
+
+/// 32 outputs next to each other.
+///
+/// # Safety
+/// The features of this module; 32 bytes must be readable at each tap from `x`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn vector(layer: &Depthwise, weights: &DepthwiseWeights, phase: usize, x: *const u8, bounds: Bounds) -> __m256i {
+    let constants: &[Constants; 4] = weights.constants[4 * phase..][..4].try_into().expect("four vectors a phase");
+    let pairs = weights.pairs[4 * phase * weights.groups..][..4 * weights.groups].as_ptr();
+    let zero = _mm256_setzero_si256();
+    // SAFETY: aligned by the layouts of `Constants` and `Pairs`; taps are readable by this function's contract.
+    unsafe {
+        let mut sums: [__m256i; 4] = std::array::from_fn(|v| _mm256_load_si256(constants[v].start.as_ptr().cast()));
+        for (group, taps) in layer.taps.chunks(2).enumerate() {
+            let first = _mm256_loadu_si256(x.add(taps[0]).cast());
+            let second = match taps.get(1) {
+                Some(offset) => _mm256_loadu_si256(x.add(*offset).cast()),
+                None => zero,
+            };
+            // Two taps of 32 channels to four vectors of 8 channels, each with its two taps side by side.
+            let (low, high) = (_mm256_unpacklo_epi8(first, second), _mm256_unpackhi_epi8(first, second));
+            let x = [
+                _mm256_unpacklo_epi8(low, zero),
+                _mm256_unpackhi_epi8(low, zero),
+                _mm256_unpacklo_epi8(high, zero),
+                _mm256_unpackhi_epi8(high, zero),
+            ];
+            for v in 0..4 {
+                let products = _mm256_madd_epi16(x[v], _mm256_load_si256(pairs.add(4 * group + v).cast()));
+                sums[v] = _mm256_add_epi32(sums[v], products);
+            }
+        }
+        bounds.narrow(std::array::from_fn(|v| requantize(sums[v], &constants[v], bounds)))
+    }
+}

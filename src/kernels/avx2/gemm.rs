@@ -1,0 +1,286 @@
+use std::{arch::x86_64::*, cell::RefCell, ops::Range};
+
+use super::{
+    gemm_panel::{Excess, Panel, Windows},
+    gemm_weights::{Block, GemmWeights, LANES},
+    lanes::{Bounds, requantize},
+};
+use crate::kernels::{Gemm, Kernels, shared::Shared};
+
+/// Pixels that a tile computes: with two vectors of sums each they fill 12 of the 16 registers.
+const ROWS: usize = 6;
+/// Bytes of copied windows that are multiplied by all weights before the next ones are copied: a third of a small L2.
+const PANEL_BYTES: usize = 160 << 10;
+
+thread_local! {
+    /// Kept, so that a run allocates nothing.
+    static PANEL: RefCell<Panel> = const { RefCell::new(Panel::new()) };
+}
+
+/// Computes a dense layer; `Gemm::run` has checked that every window and every output lies in its slice.
+pub(in crate::kernels) fn gemm(
+    layer: &Gemm,
+    weights: &GemmWeights,
+    kernels: &Kernels,
+    input: &[u8],
+    output: &Shared<'_>,
+) {
+    let pixels = layer.windows.len();
+    let blocks = weights.blocks();
+    // Enough parts that threads end together: of pixels, and where there are few, of channels as well.
+    let wanted = if kernels.threads() == 1 { 1 } else { 4 * kernels.threads() };
+    let chunks = wanted.min(pixels.div_ceil(4 * ROWS));
+    let groups = wanted.div_ceil(chunks).min(blocks);
+    kernels.for_parts(chunks * groups, layer.macs(), |part| {
+        let share = |part: usize, of: usize, all: usize| all * part / of..all * (part + 1) / of;
+        let pixels = share(part / groups, chunks, pixels);
+        let blocks = share(part % groups, groups, blocks);
+        PANEL.with_borrow_mut(|panel| {
+            // SAFETY: the CPU has the features (`Kernels`); the slices were checked by `Gemm::run`; each part writes its
+            // own pixels and channels.
+            unsafe { Job { layer, weights, input, output }.run(pixels, blocks, panel) }
+        });
+    });
+}
+
+struct Job<'a> {
+    layer: &'a Gemm,
+    weights: &'a GemmWeights,
+    input: &'a [u8],
+    output: &'a Shared<'a>,
+}
+
+/// Some pixels of a panel.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    block: Block<'a>,
+    /// The first pixel, in the layer and in the panel.
+    pixel: usize,
+    row: usize,
+    rows: usize,
+}
+
+/// Calls a function of one tile, with its numbers of rows and of vectors as constants.
+macro_rules! by_size {
+    ($job:ident . $f:ident ($tile:expr, $panel:expr), $rows:expr, $width:expr, [$($n:literal)+]) => {
+        match ($rows, $width) {
+            $(($n, 2) => $job.$f::<$n, 2>($tile, $panel),)+
+            $(($n, 1) => $job.$f::<$n, 1>($tile, $panel),)+
+            size => unreachable!("a tile of {size:?}"),
+        }
+    };
+}
+
+impl Job<'_> {
+    /// # Safety
+    /// The features of this module; windows and places of the pixels within input and output, which nobody else writes.
+    #[target_feature(enable = "avx2")]
+    unsafe fn run(&self, pixels: Range<usize>, blocks: Range<usize>, panel: &mut Panel) {
+        let Self { layer, weights, input, .. } = self;
+        let most = (PANEL_BYTES / weights.window()).max(2 * ROWS);
+        let panels = pixels.len().div_ceil(most);
+        for part in 0..panels {
+            let first = pixels.start + pixels.len() * part / panels;
+            let count = pixels.start + pixels.len() * (part + 1) / panels - first;
+            let starts = &layer.windows[first..][..count];
+            let windows = Windows { starts, runs: &layer.runs, run: layer.run, size: weights.window() };
+            // SAFETY: every window lies in the input with `SLACK` behind.
+            unsafe { panel.fill(&windows, input) };
+            let tiles = count.div_ceil(ROWS);
+            for block in blocks.clone().map(|b| weights.block(b)) {
+                for tile in 0..tiles {
+                    // Tiles of even height.
+                    let row = count * tile / tiles;
+                    let rows = count * (tile + 1) / tiles - row;
+                    let tile = Tile { block, pixel: first + row, row, rows };
+                    // SAFETY: as this function's; the panel was filled above.
+                    unsafe { by_size!(self.tile(tile, panel), rows, block.constants.len(), [1 2 3 4 5 6]) }
+                }
+            }
+        }
+    }
+
+    /// `N` pixels times `8 * WIDTH` channels.
+    ///
+    /// # Safety
+    /// As [`Job::run`]; the panel must hold the tile's pixels.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn tile<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, panel: &Panel) {
+        let size = self.weights.window();
+        debug_assert_eq!(tile.rows, N);
+        let mut sums = [[_mm256_setzero_si256(); WIDTH]; N];
+        for row in &mut sums {
+            for (sum, constants) in row.iter_mut().zip(tile.block.constants) {
+                // SAFETY: 32 bytes, aligned by the layout of `Constants`.
+                *sum = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
+            }
+        }
+        // SAFETY: the panel holds `N` windows from `tile.row` on, of as many quads as the block has.
+        unsafe {
+            match panel.wide() {
+                Some(wide) => add_wide(&mut sums, &tile.block, wide[tile.row * size..].as_ptr(), size),
+                None => {
+                    let excess = panel.excess(tile.row..tile.row + N);
+                    if !excess.is_empty() {
+                        add_excess(&mut sums, &tile.block, excess, tile.row);
+                    }
+                    add_narrow(&mut sums, &tile.block, panel.narrow()[tile.row * size..].as_ptr(), size);
+                }
+            }
+            self.store(tile, &sums);
+        }
+    }
+
+    /// # Safety
+    /// As [`Job::tile`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, sums: &[[__m256i; WIDTH]; N]) {
+        let bounds = Bounds::new(self.layer.requant.levels);
+        let Block { first, constants, .. } = tile.block;
+        let constants: &[_; WIDTH] = constants.try_into().expect("as wide as the tile");
+        let channels = (self.layer.out_channels - first).min(LANES * WIDTH);
+        // `narrow` leaves the two halves of each vector in either half.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        let rows_at_once = 4 / WIDTH;
+        for (i, rows) in sums.chunks(rows_at_once).enumerate() {
+            let mut levels = [_mm256_setzero_si256(); 4];
+            for (levels, sums) in levels.chunks_exact_mut(WIDTH).zip(rows) {
+                for ((level, sum), constants) in levels.iter_mut().zip(sums).zip(constants) {
+                    *level = requantize(*sum, constants, bounds);
+                }
+            }
+            let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(levels), order);
+            let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+            let quarters = [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)];
+            for row in 0..rows.len() {
+                let place = self.layer.places[tile.pixel + i * rows_at_once + row] as usize + first;
+                // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
+                unsafe {
+                    let to = self.output.as_mut_ptr().add(place);
+                    let levels = quarters[row * WIDTH];
+                    if channels == 16 {
+                        _mm_storeu_si128(to.cast(), levels);
+                    } else if WIDTH == 1 && channels == 8 {
+                        _mm_storel_epi64(to.cast(), levels);
+                    } else {
+                        let mut bytes = [0; 16];
+                        let whole = if WIDTH == 2 { [low, high][row] } else { levels };
+                        _mm_storeu_si128(bytes.as_mut_ptr().cast(), whole);
+                        to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of windows of levels up to 127. `vpmaddubsw` multiplies four levels by four weights and adds two and
+/// two in 16 bits, which such levels do not overflow; the pairs of quads are added in 16 bits as well.
+///
+/// # Safety
+/// The features of this module; `windows` must hold `N` windows, `size` levels from one to the next.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
+    sums: &mut [[__m256i; WIDTH]; N],
+    block: &Block<'_>,
+    windows: *const u8,
+    size: usize,
+) {
+    let ones = _mm256_set1_epi16(1);
+    let mut quads = block.quads.as_ptr();
+    let (pairs, singles) = block.offsets.split_at(2 * block.pairs);
+    // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
+    unsafe {
+        let level = |row: usize, offset: u32| {
+            _mm256_set1_epi32(windows.add(row * size + offset as usize).cast::<i32>().read_unaligned())
+        };
+        for offsets in pairs.chunks_exact(2) {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let (x, y) = (level(row, offsets[0]), level(row, offsets[1]));
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    let first = _mm256_maddubs_epi16(x, _mm256_load_si256(quads.add(v).cast()));
+                    let second = _mm256_maddubs_epi16(y, _mm256_load_si256(quads.add(WIDTH + v).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_add_epi16(first, second), ones));
+                }
+            }
+            quads = quads.add(2 * WIDTH);
+        }
+        for offset in singles {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = level(row, *offset);
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    let products = _mm256_maddubs_epi16(x, _mm256_load_si256(quads.add(v).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+                }
+            }
+            quads = quads.add(WIDTH);
+        }
+    }
+}
+
+/// Adds what the levels of the narrow windows lack.
+///
+/// # Safety
+/// The features of this module; `excess` must be of `N` pixels from `row` on.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+unsafe fn add_excess<const N: usize, const WIDTH: usize>(
+    sums: &mut [[__m256i; WIDTH]; N],
+    block: &Block<'_>,
+    excess: &[Excess],
+    row: usize,
+) {
+    for Excess { pixel, at, by } in excess.iter().copied() {
+        let slot = block.slots[at as usize / 4] as usize;
+        let left = _mm_cvtsi32_si128(24 - 8 * (at as i32 % 4));
+        let by = _mm256_set1_epi32(i32::from(by));
+        for (sum, quads) in sums[pixel as usize - row].iter_mut().zip(&block.quads[slot * WIDTH..]) {
+            // SAFETY: 32 bytes, aligned by the layout of `Quads`.
+            let quads = unsafe { _mm256_load_si256(quads.0.as_ptr().cast()) };
+            // The weight that belongs to the level, out of each lane's four.
+            let weight = _mm256_srai_epi32::<24>(_mm256_sll_epi32(quads, left));
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weight, by));
+        }
+    }
+}
+
+/// Adds the products of any levels, widened to 16 bits: `vpmaddwd` is exact.
+///
+/// # Safety
+/// The features of this module; `windows` must hold `N` windows, `size` levels from one to the next.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+unsafe fn add_wide<const N: usize, const WIDTH: usize>(
+    sums: &mut [[__m256i; WIDTH]; N],
+    block: &Block<'_>,
+    windows: *const i16,
+    size: usize,
+) {
+    for v in 0..WIDTH {
+        // In each row's two vectors, a channel has two lanes: of the first two levels of a quad and of the last two.
+        let mut halves = [[_mm256_setzero_si256(); 2]; N];
+        for (i, offset) in block.offsets.iter().enumerate() {
+            // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
+            unsafe {
+                let quads = block.quads.as_ptr().add(i * WIDTH + v).cast::<__m128i>();
+                let w = [quads, quads.add(1)].map(|half| _mm256_cvtepi8_epi16(_mm_load_si128(half)));
+                for (row, halves) in halves.iter_mut().enumerate() {
+                    let x = windows.add(row * size + *offset as usize).cast::<i64>().read_unaligned();
+                    let x = _mm256_set1_epi64x(x);
+                    for (half, w) in halves.iter_mut().zip(w) {
+                        *half = _mm256_add_epi32(*half, _mm256_madd_epi16(x, w));
+                    }
+                }
+            }
+        }
+        for (sums, [low, high]) in sums.iter_mut().zip(halves) {
+            // Channels 0, 1, 4, 5, 2, 3, 6, 7.
+            let both = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
+            sums[v] = _mm256_add_epi32(sums[v], both);
+        }
+    }
+}

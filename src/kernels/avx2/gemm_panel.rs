@@ -1,0 +1,150 @@
+use std::{arch::x86_64::*, ops::Range};
+
+use super::gemm_weights::NARROW;
+
+/// One level in so many may exceed [`NARROW`]; where more do, all are widened. Making up for one costs as much as some
+/// twenty products save.
+const RARE: usize = 32;
+
+/// Copies of the windows of some pixels, one after the other: as bytes up to [`NARROW`] with a list of what was cut off,
+/// or widened to 16 bits.
+#[derive(Debug)]
+pub(super) struct Panel {
+    narrow: Vec<u8>,
+    wide: Vec<i16>,
+    is_wide: bool,
+    excess: Vec<Excess>,
+    /// For each pixel, where its excess starts, and one more.
+    first: Vec<u32>,
+}
+
+/// What a level has beyond [`NARROW`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Excess {
+    /// In the panel.
+    pub(super) pixel: u32,
+    /// In the window.
+    pub(super) at: u32,
+    /// 1 to 128.
+    pub(super) by: u16,
+}
+
+/// Where the windows of some pixels lie in the input.
+pub(super) struct Windows<'a> {
+    pub(super) starts: &'a [u32],
+    /// Where each run starts, from the window's start.
+    pub(super) runs: &'a [u32],
+    /// Bytes of a run.
+    pub(super) run: usize,
+    /// Levels of a copied window: all runs, filled up to whole quads.
+    pub(super) size: usize,
+}
+
+impl Panel {
+    pub(super) const fn new() -> Self {
+        Self { narrow: Vec::new(), wide: Vec::new(), is_wide: false, excess: Vec::new(), first: Vec::new() }
+    }
+
+    pub(super) fn narrow(&self) -> &[u8] {
+        &self.narrow
+    }
+
+    /// The widened windows, where levels were too large for the narrow ones.
+    pub(super) fn wide(&self) -> Option<&[i16]> {
+        self.is_wide.then_some(&self.wide)
+    }
+
+    /// Of some pixels.
+    pub(super) fn excess(&self, pixels: Range<usize>) -> &[Excess] {
+        &self.excess[self.first[pixels.start] as usize..self.first[pixels.end] as usize]
+    }
+
+    /// Copies the windows; what fills up the last quad of each is arbitrary.
+    ///
+    /// # Safety
+    /// The features of this module; every window must lie in the input with `SLACK` behind.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn fill(&mut self, windows: &Windows<'_>, input: &[u8]) {
+        let size = windows.starts.len() * windows.size + 32;
+        self.narrow.resize(self.narrow.len().max(size), 0);
+        // SAFETY: as this function's.
+        self.is_wide = unsafe { !self.copy(windows, input) };
+        if self.is_wide {
+            self.wide.resize(self.wide.len().max(size), 0);
+            // SAFETY: as this function's.
+            unsafe { self.widen(windows, input) };
+        }
+    }
+
+    /// Says whether few levels were cut off, and stops where it becomes clear that many would be.
+    ///
+    /// # Safety
+    /// As [`Panel::fill`].
+    #[target_feature(enable = "avx2")]
+    unsafe fn copy(&mut self, windows: &Windows<'_>, input: &[u8]) -> bool {
+        self.excess.clear();
+        self.first.clear();
+        let most = _mm256_set1_epi8(NARROW as i8);
+        let mut to = self.narrow.as_mut_ptr();
+        for (pixel, start) in windows.starts.iter().enumerate() {
+            self.first.push(self.excess.len() as u32);
+            for (i, offset) in windows.runs.iter().enumerate() {
+                // SAFETY: the run lies in the input, with `SLACK` behind; what is written behind a run's end is
+                // overwritten by the next run, or within the 32 levels behind the last one.
+                unsafe {
+                    let from = input.as_ptr().add((start + offset) as usize);
+                    let to = to.add(i * windows.run);
+                    for at in (0..windows.run).step_by(32) {
+                        let levels = _mm256_loadu_si256(from.add(at).cast());
+                        _mm256_storeu_si256(to.add(at).cast(), _mm256_min_epu8(levels, most));
+                        let mut large = _mm256_movemask_epi8(levels) as u32;
+                        if large != 0 {
+                            let left = windows.run - at;
+                            if left < 32 {
+                                large &= (1 << left) - 1;
+                            }
+                            while large != 0 {
+                                let bit = large.trailing_zeros() as usize;
+                                large &= large - 1;
+                                self.excess.push(Excess {
+                                    pixel: pixel as u32,
+                                    at: (i * windows.run + at + bit) as u32,
+                                    by: u16::from(*from.add(at + bit) - NARROW),
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+            if self.excess.len() > 64 + (pixel + 1) * windows.size / RARE {
+                return false;
+            }
+            // SAFETY: the next window, or the end of the last.
+            to = unsafe { to.add(windows.size) };
+        }
+        self.first.push(self.excess.len() as u32);
+        true
+    }
+
+    /// # Safety
+    /// As [`Panel::fill`].
+    #[target_feature(enable = "avx2")]
+    unsafe fn widen(&mut self, windows: &Windows<'_>, input: &[u8]) {
+        let mut to = self.wide.as_mut_ptr();
+        for start in windows.starts {
+            for (i, offset) in windows.runs.iter().enumerate() {
+                // SAFETY: as in `copy`.
+                unsafe {
+                    let from = input.as_ptr().add((start + offset) as usize);
+                    let to = to.add(i * windows.run);
+                    for at in (0..windows.run).step_by(16) {
+                        let levels = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.add(at).cast()));
+                        _mm256_storeu_si256(to.add(at).cast(), levels);
+                    }
+                }
+            }
+            // SAFETY: the next window, or the end of the last.
+            to = unsafe { to.add(windows.size) };
+        }
+    }
+}

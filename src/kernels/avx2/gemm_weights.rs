@@ -1,0 +1,166 @@
+use super::lanes::Constants;
+use crate::kernels::Requant;
+
+/// Output channels in one vector of sums.
+pub(super) const LANES: usize = 8;
+/// The largest level that the narrow tiles take: any two of their products, of levels with weights, fit 16 bits.
+pub(super) const NARROW: u8 = 127;
+/// The products of one lane must not exceed 16 bits: so much may its positive, or its negative, weights make.
+const PAIR_OF_QUADS: i32 = i16::MAX as i32 / NARROW as i32;
+
+/// Weights of a dense layer: blocks of one or two vectors (8 or 16 output channels); in a block, for every four levels of
+/// the window, one [`Quads`] a vector.
+///
+/// The order of a block's quads is its own: first those that can be added two by two in 16 bits without overflow, whatever
+/// the levels up to [`NARROW`] are; then the rest.
+#[derive(Debug)]
+pub(in crate::kernels) struct GemmWeights {
+    quads: Vec<Quads>,
+    /// In each block, where the levels of each quad lie in the window.
+    offsets: Vec<u32>,
+    /// In each block, which quad of the order is the window's first, second...
+    slots: Vec<u32>,
+    /// In each block, how many pairs of quads come first.
+    pairs: Vec<usize>,
+    constants: Vec<Constants>,
+    /// Of four levels; the last may hold fewer weights, the rest are 0.
+    quads_in_window: usize,
+}
+
+/// 8 output channels times 4 levels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(32))]
+pub(super) struct Quads(pub(super) [i8; 32]);
+
+/// One block.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    /// `[quad][vector]`.
+    pub(super) quads: &'a [Quads],
+    pub(super) offsets: &'a [u32],
+    pub(super) slots: &'a [u32],
+    pub(super) pairs: usize,
+    /// One a vector.
+    pub(super) constants: &'a [Constants],
+    /// First output channel.
+    pub(super) first: usize,
+}
+
+impl GemmWeights {
+    /// From `[out][window]`.
+    pub(in crate::kernels) fn pack(plain: &[i8], window: usize, requant: &Requant) -> Self {
+        let channels = requant.bias.len();
+        let vectors = channels.div_ceil(LANES);
+        let quads_in_window = window.div_ceil(4);
+        let mut constants = vec![Constants::ZERO; vectors];
+        for c in 0..channels {
+            let slot = &mut constants[c / LANES];
+            slot.start[c % LANES] = requant.start(&plain[c * window..][..window]);
+            slot.bias[c % LANES] = requant.bias[c];
+            slot.multiplier[c % LANES] = requant.multiplier[c];
+        }
+        let weight = |c: usize, i: usize| if c < channels && i < window { plain[c * window + i] } else { 0 };
+        let mut packed = Self {
+            quads: Vec::with_capacity(vectors * quads_in_window),
+            offsets: Vec::new(),
+            slots: Vec::new(),
+            pairs: Vec::new(),
+            constants,
+            quads_in_window,
+        };
+        for first in (0..vectors).step_by(2) {
+            let width = (vectors - first).min(2);
+            let block: Vec<Quads> = (0..quads_in_window * width)
+                .map(|at| {
+                    let (quad, vector) = (at / width, first + at % width);
+                    Quads(std::array::from_fn(|i| weight(vector * LANES + i / 4, quad * 4 + i % 4)))
+                })
+                .collect();
+            let (order, pairs) = order(&block, width);
+            let mut slots = vec![0; order.len()];
+            for (slot, quad) in order.iter().enumerate() {
+                packed.quads.extend_from_slice(&block[quad * width..][..width]);
+                packed.offsets.push(4 * *quad as u32);
+                slots[*quad] = slot as u32;
+            }
+            packed.slots.extend(slots);
+            packed.pairs.push(pairs);
+        }
+        packed
+    }
+
+    pub(super) fn blocks(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Levels of a window, filled up to whole quads.
+    pub(super) fn window(&self) -> usize {
+        4 * self.quads_in_window
+    }
+
+    pub(super) fn block(&self, index: usize) -> Block<'_> {
+        let vectors = 2 * index..(2 * index + 2).min(self.constants.len());
+        let quads = self.quads_in_window;
+        Block {
+            quads: &self.quads[vectors.start * quads..vectors.end * quads],
+            offsets: &self.offsets[index * quads..][..quads],
+            slots: &self.slots[index * quads..][..quads],
+            pairs: self.pairs[index],
+            constants: &self.constants[vectors],
+            first: 2 * index * LANES,
+        }
+    }
+}
+
+/// An order of a block's quads, and how many pairs of it can be summed in 16 bits.
+fn order(block: &[Quads], width: usize) -> (Vec<usize>, usize) {
+    // Of each quad, of every two weights that `vpmaddubsw` adds: the sums of the positive and of the negative ones.
+    let sums: Vec<Vec<[i32; 2]>> = block
+        .chunks_exact(width)
+        .map(|quad| {
+            let two = |w: &[i8]| {
+                let sum = |sign: i32| w.iter().map(|w| (sign * i32::from(*w)).max(0)).sum();
+                [sum(1), sum(-1)]
+            };
+            quad.iter().flat_map(|q| q.0.chunks_exact(2)).map(two).collect()
+        })
+        .collect();
+    let fit = |a: usize, b: usize| {
+        let within = |(a, b): (&[i32; 2], &[i32; 2])| (0..2).all(|sign| a[sign] + b[sign] <= PAIR_OF_QUADS);
+        sums[a].iter().zip(&sums[b]).all(within)
+    };
+    let mut open: Vec<usize> = Vec::new();
+    let mut order = Vec::with_capacity(sums.len());
+    for quad in 0..sums.len() {
+        match open.iter().position(|other| fit(*other, quad)) {
+            Some(partner) => order.extend([open.remove(partner), quad]),
+            None => open.push(quad),
+        }
+    }
+    let pairs = order.len() / 2;
+    order.extend(open);
+    (order, pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_quads_that_cannot_overflow_are_paired() {
+        let quad = |w: [i8; 4]| Quads(std::array::from_fn(|i| w[i % 4]));
+        // 127 + 127 + 4 = 258 is allowed, 259 is not; -128 twice with 2 as well.
+        let block = [quad([127, 127, 0, 0]), quad([5, 0, 0, 0]), quad([4, 0, -2, 0]), quad([0, 0, -128, -128])];
+        let (order, pairs) = order(&block, 1);
+        assert_eq!((&order[..], pairs), (&[0, 2, 1, 3][..], 2));
+        let block = [quad([127, 127, 0, 0]), quad([5, 0, 0, 0]), quad([-3, 0, -128, -128]), quad([0, 0, -3, 0])];
+        let (order, pairs) = super::order(&block, 1);
+        assert_eq!((&order[..], pairs), (&[0, 2, 1, 3][..], 2));
+    }
+
+    #[test]
+    fn the_largest_sums_of_a_pair_fit_16_bits() {
+        assert!(PAIR_OF_QUADS * i32::from(NARROW) <= i32::from(i16::MAX));
+        assert!(2 * 128 * i32::from(NARROW) <= i32::from(i16::MAX));
+    }
+}

@@ -1,0 +1,23 @@
+//! AVX2 and FMA, for CPUs without AVX-512. Levels and weights are widened to 16 bits and multiplied by `vpmaddwd`, whose
+//! sums of two products are exact in int32: `vpmaddubsw` saturates in 16 bits.
+//!
+//! Every function here asks for the features of [`is_available`]; a `Kernels` of this set exists only where it is true.
+
+mod depthwise;
+mod gemm;
+mod gemm_panel;
+mod gemm_weights;
+mod lanes;
+mod pointwise;
+
+pub(super) use depthwise::{DepthwiseWeights, depthwise_row};
+pub(super) use gemm::gemm;
+pub(super) use gemm_weights::GemmWeights;
+pub(super) use pointwise::{
+    add, add_to_sums, add_values_to_sums, interleave, max, mul, quantize, table, table_in_place,
+};
+
+/// Whether this CPU has all that these kernels use.
+pub(super) fn is_available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}

@@ -1,0 +1,131 @@
+use std::arch::x86_64::*;
+
+use super::lanes::{Bounds, load, store, widen};
+use crate::kernels::{Add, Levels, Mul, scalar};
+
+/// A table of 256 bytes as 16 rows of 16, each in both halves of a vector, for `vpshufb`.
+#[derive(Clone, Copy)]
+struct Lookup([__m256i; 16]);
+
+impl Lookup {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(table: &[u8; 256]) -> Self {
+        // SAFETY: 16 times 16 of 256 bytes.
+        let row = |i| unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(16 * i).cast())) };
+        Self(std::array::from_fn(row))
+    }
+
+    /// The low four bits look up in every row; the high four choose among the rows, bit by bit.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(&self, x: __m256i) -> __m256i {
+        let column = _mm256_and_si256(x, _mm256_set1_epi8(0x0F));
+        let (bit4, bit5, bit6) = (_mm256_slli_epi16(x, 3), _mm256_slli_epi16(x, 2), _mm256_slli_epi16(x, 1));
+        let row = |i: usize| _mm256_shuffle_epi8(self.0[i], column);
+        let two = |i: usize| _mm256_blendv_epi8(row(i), row(i + 1), bit4);
+        let four = |i: usize| _mm256_blendv_epi8(two(i), two(i + 2), bit5);
+        let eight = |i: usize| _mm256_blendv_epi8(four(i), four(i + 4), bit6);
+        _mm256_blendv_epi8(eight(0), eight(8), x)
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn table(x: &[u8], table: &[u8; 256], out: &mut [u8]) {
+    let lookup = Lookup::new(table);
+    for (x, out) in x.chunks(32).zip(out.chunks_mut(32)) {
+        store(out, lookup.of(load(x)));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn table_in_place(table: &[u8; 256], out: &mut [u8]) {
+    let lookup = Lookup::new(table);
+    for out in out.chunks_mut(32) {
+        let x = load(out);
+        store(out, lookup.of(x));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn interleave(a: &[u8], b: &[u8], tables: [&[u8; 256]; 2], out: &mut [u8]) {
+    let lookups = [Lookup::new(tables[0]), Lookup::new(tables[1])];
+    for ((a, b), out) in a.chunks(32).zip(b.chunks(32)).zip(out.chunks_mut(64)) {
+        let (a, b) = (lookups[0].of(load(a)), lookups[1].of(load(b)));
+        let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+        let halves = [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)];
+        for (half, out) in halves.into_iter().zip(out.chunks_mut(32)) {
+            store(out, half);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::kernels) fn add(params: &Add, a: &[u8], b: &[u8], out: &mut [u8]) {
+    let bounds = Bounds::new(params.levels);
+    let [(sa, ca), (sb, cb)] = params.inputs;
+    let (sa, ca) = (_mm256_set1_ps(sa), _mm256_set1_ps(ca));
+    let (sb, cb) = (_mm256_set1_ps(sb), _mm256_set1_ps(cb));
+    let inverse_scale = _mm256_set1_ps(params.inverse_scale);
+    for ((a, b), out) in a.chunks(32).zip(b.chunks(32)).zip(out.chunks_mut(32)) {
+        let (a, b) = (widen(load(a)), widen(load(b)));
+        let mut levels = [_mm256_setzero_si256(); 4];
+        for v in 0..4 {
+            let a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(a[v]), sa, ca);
+            let b = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b[v]), sb, cb);
+            levels[v] = bounds.round(_mm256_mul_ps(_mm256_add_ps(a, b), inverse_scale));
+        }
+        store(out, bounds.narrow(levels));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn mul(params: &Mul, a: &[u8], b: &[u8], out: &mut [u8]) {
+    let bounds = Bounds::new(params.levels);
+    let [za, zb] = params.zero_points.map(|z| _mm256_set1_epi32(i32::from(z)));
+    let multiplier = _mm256_set1_ps(params.multiplier);
+    for ((a, b), out) in a.chunks(32).zip(b.chunks(32)).zip(out.chunks_mut(32)) {
+        let (a, b) = (widen(load(a)), widen(load(b)));
+        let mut levels = [_mm256_setzero_si256(); 4];
+        for v in 0..4 {
+            // Both factors have 9 bits: their product is exact in float32, as in int32.
+            let a = _mm256_cvtepi32_ps(_mm256_sub_epi32(a[v], za));
+            let b = _mm256_cvtepi32_ps(_mm256_sub_epi32(b[v], zb));
+            levels[v] = bounds.round(_mm256_mul_ps(_mm256_mul_ps(a, b), multiplier));
+        }
+        store(out, bounds.narrow(levels));
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn quantize(x: &[f32], inverse_scale: f32, levels: Levels, out: &mut [u8]) {
+    let bounds = Bounds::new(levels);
+    let scale = _mm256_set1_ps(inverse_scale);
+    // Where `narrow` leaves each four of 32 levels that were rounded in their order.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    let whole = x.len() / 32 * 32;
+    for (x, out) in x.chunks_exact(32).zip(out.chunks_exact_mut(32)) {
+        // SAFETY: four times 8 of 32 values.
+        let round = |v: usize| bounds.round(_mm256_mul_ps(unsafe { _mm256_loadu_ps(x.as_ptr().add(8 * v)) }, scale));
+        let rounded: [__m256i; 4] = [round(0), round(1), round(2), round(3)];
+        store(out, _mm256_permutevar8x32_epi32(bounds.narrow(rounded), order));
+    }
+    scalar::quantize(&x[whole..], inverse_scale, levels, &mut out[whole..]);
+}
+
+// The loops below are the scalar ones: the compiler makes vectors of them where these features are on.
+
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::kernels) fn max(x: &[u8], out: &mut [u8]) {
+    scalar::max(x, out);
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::kernels) fn add_to_sums(x: &[u8], sums: &mut [i32]) {
+    scalar::add_to_sums(x, sums);
+}
+
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::kernels) fn add_values_to_sums(x: &[u8], zero_point: u8, scale: f32, sums: &mut [f32]) {
+    scalar::add_values_to_sums(x, zero_point, scale, sums);
+}
