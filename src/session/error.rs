@@ -1,5 +1,6 @@
 use super::{CommandKind, Step};
 use crate::{data::DataError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError};
+use crate::int8_model::Int8ModelError;
 use crate::{weights::WeightsError, zoo::ZooError};
 
 /// Why a command did nothing. What existed before it still does.
@@ -34,8 +35,6 @@ pub enum SessionError {
     NothingToSee { path: String },
     #[error("the network's output is not a number: check the weights and the preprocessing (mean, std)")]
     NotANumber,
-    #[error("{file}: its preprocessing is not what Octet wrote ({detail}): convert the model again")]
-    Preprocessing { file: String, detail: String },
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
     #[error(transparent)]
@@ -50,6 +49,8 @@ pub enum SessionError {
     Quant(#[from] QuantError),
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error(transparent)]
+    Int8Model(#[from] Int8ModelError),
     #[error(transparent)]
     Train(#[from] TrainError),
 }

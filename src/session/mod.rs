@@ -3,6 +3,7 @@
 //! The window and the command line both drive [`Session::apply`], so the same recipe gives the same [`View`] in both.
 //! This room knows every room below it and nothing of windows or terminals.
 
+mod bench;
 mod calibrate;
 mod classifier;
 mod command;
@@ -24,6 +25,7 @@ mod view;
 mod weigh;
 mod worker;
 
+pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, synthetic_pair};
 pub use classifier::{Classifier, ClassifierOptions};
 pub use command::{Command, CommandKind};
 pub use control::Control;
@@ -45,6 +47,7 @@ pub use worker::Worker;
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Source};
 pub use crate::exec::float::Device;
 pub use crate::graph::ObserverKind;
+pub use crate::int8_model::{Likely, likeliest};
 pub use crate::quant::{Backend, FuseOptions, QConfig};
 pub use crate::train::{EpochReport, TrainConfig, TrainEvent};
 pub use crate::zoo::{ModelConfig, ModelId};
