@@ -7,9 +7,12 @@ pub mod data;
 pub mod download;
 pub mod exec;
 pub mod graph;
+pub mod int8_model;
 pub mod kernels;
 pub mod quant;
 pub mod session;
 pub mod train;
 pub mod weights;
 pub mod zoo;
+
+pub use int8_model::Int8Model;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("graph", &[]),
     ("kernels", &[]),
     ("data", &[]),
@@ -15,9 +15,10 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("exec", &["graph", "kernels"]),
     ("train", &["graph", "quant", "exec", "data"]),
     ("analysis", &["graph", "quant", "exec", "data"]),
+    ("int8_model", &["graph", "data", "weights", "exec"]),
     (
         "session",
-        &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis", "download"],
+        &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis", "download", "int8_model"],
     ),
     ("cli", &["session"]),
     ("app", &["session", "graph"]),

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{args::ClassifyArgs, print_json, print_line};
-use crate::session::{Classifier, Fit, Image, Preprocess};
+use crate::session::{Classifier, Fit, Image, Likely, Preprocess, likeliest};
 
 /// How many classes are told.
 const TOP: usize = 5;
@@ -18,11 +18,11 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     let mut all = Vec::new();
     for path in &args.image {
         let logits = classifier.classify(&Image::open(path)?)?;
-        let top: Vec<(usize, f64)> = top(&logits);
+        let top = likeliest(&logits, TOP);
         if args.json {
             let top: Vec<Value> = top
                 .iter()
-                .map(|(c, p)| json!({ "class": c, "label": classifier.labels[*c], "probability": p }))
+                .map(|l| json!({ "class": l.class, "label": classifier.labels[l.class], "probability": l.probability }))
                 .collect();
             let mut entry = json!({ "image": path, "top": top });
             if args.logits {
@@ -31,8 +31,8 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
             all.push(entry);
         } else {
             print_line(&path.display().to_string())?;
-            for (c, p) in &top {
-                print_line(&format!("  {:>6.2} %  {}", p * 100.0, classifier.labels[*c]))?;
+            for Likely { class, probability } in &top {
+                print_line(&format!("  {:>6.2} %  {}", probability * 100.0, classifier.labels[*class]))?;
             }
             if args.logits {
                 print_line(&format!("  logits {logits:?}"))?;
@@ -40,32 +40,4 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
         }
     }
     if args.json { print_json(&all) } else { Ok(()) }
-}
-
-/// The likeliest classes with their softmax probabilities, the likeliest first, the lower index first of equals.
-fn top(logits: &[f32]) -> Vec<(usize, f64)> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exp: Vec<f64> = logits.iter().map(|v| f64::from(v - largest).exp()).collect();
-    let sum: f64 = exp.iter().sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
-    order.into_iter().take(TOP).map(|c| (c, exp[c] / sum)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::top;
-
-    #[test]
-    fn top_is_sorted_and_sums_to_one() {
-        let found = top(&[1.0, 3.0, 2.0]);
-        assert_eq!(found.iter().map(|(c, _)| *c).collect::<Vec<_>>(), [1, 2, 0]);
-        assert!((found.iter().map(|(_, p)| p).sum::<f64>() - 1.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn at_most_five_and_equals_by_index() {
-        let found = top(&[0.0; 7]);
-        assert_eq!(found.iter().map(|(c, _)| *c).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-    }
 }

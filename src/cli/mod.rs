@@ -4,6 +4,7 @@
 //! 1 a failure said in one sentence, 2 a wrong flag.
 
 mod args;
+mod bench;
 mod classify;
 mod download;
 mod eval;
@@ -38,6 +39,7 @@ pub fn run(command: &CommandLine) -> ExitCode {
         CommandLine::Inspect(args) => inspect::run(args),
         CommandLine::Models(args) => models::run(args),
         CommandLine::Sizes(args) => sizes::run(args),
+        CommandLine::Bench(args) => bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

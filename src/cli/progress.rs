@@ -1,7 +1,9 @@
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use crate::session::{Command, Control, EpochReport, Event, Recipe, Session, SessionError, Severity, TrainConfig, TrainEvent, Transfer};
+use crate::session::{
+    Command, Control, EpochReport, Event, Recipe, Session, SessionError, Severity, TrainConfig, TrainEvent, Transfer,
+};
 
 /// Runs one command of a session, telling standard error how it goes.
 pub fn apply(session: &mut Session, command: Command) -> Result<(), SessionError> {

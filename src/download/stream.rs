@@ -211,7 +211,9 @@ mod tests {
         for here in ["http://127.0.0.1:8000/a", "http://localhost/a", "http://[::1]:80/a", "http://127.9.9.9/"] {
             assert!(is_here(here), "{here}");
         }
-        for away in ["https://download.pytorch.org/models/a", "http://128.0.0.1/", "http://localhost.org/", "no address"] {
+        for away in
+            ["https://download.pytorch.org/models/a", "http://128.0.0.1/", "http://localhost.org/", "no address"]
+        {
             assert!(!is_here(away), "{away}");
         }
     }

@@ -164,10 +164,10 @@ mod tests {
                 assert!((least..least + least / 20 + 400_000).contains(&row.bytes()), "{}: {least}", row.file);
             }
         }
-        assert_eq!(catalog.of(ModelId::ResNet50).map(|r| r.entry.as_str()).collect::<Vec<_>>(), [
-            "IMAGENET1K_V2",
-            "IMAGENET1K_V1"
-        ]);
+        assert_eq!(
+            catalog.of(ModelId::ResNet50).map(|r| r.entry.as_str()).collect::<Vec<_>>(),
+            ["IMAGENET1K_V2", "IMAGENET1K_V1"]
+        );
     }
 
     #[test]

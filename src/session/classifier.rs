@@ -6,8 +6,8 @@ use crate::data::{Dataset, Image, Preprocess, Source};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::{Plan, PlanOptions};
 use crate::graph::Graph;
+use crate::int8_model::Int8Model;
 use crate::weights;
-use crate::weights::octet::{self, Meta};
 use crate::zoo::{self, ModelConfig, ModelId};
 
 /// How to open a file as a classifier.
@@ -65,12 +65,10 @@ impl Classifier {
     }
 
     fn open_int8(file: &Path, options: &ClassifierOptions) -> Result<Self, SessionError> {
-        let (graph, Meta { labels, preprocess, .. }) = octet::read(file)?;
-        let remembered: Preprocess = serde_json::from_value(preprocess)
-            .map_err(|e| SessionError::Preprocessing { file: file.display().to_string(), detail: e.to_string() })?;
-        let choice = &options.preprocess;
+        let model = Int8Model::with_options(file, &PlanOptions { isa: None, threads: options.threads })?;
+        let (choice, remembered) = (&options.preprocess, *model.preprocess());
         let preprocess = Preprocess {
-            size: graph.input_shape().h,
+            size: remembered.size,
             fit: choice.fit.unwrap_or(remembered.fit),
             resize: choice.resize.or(remembered.resize),
             mean: choice.mean.unwrap_or(remembered.mean),
@@ -81,7 +79,8 @@ impl Classifier {
         {
             return Err(SessionError::Size { found: preprocess.size, expected: size });
         }
-        let plan = Plan::new(&graph, &PlanOptions { isa: None, threads: options.threads })?;
+        let labels = model.labels().to_vec();
+        let (graph, plan) = model.into_parts();
         Ok(Self { engine: Engine::Int8(Box::new(plan)), graph, labels, preprocess, caution: None })
     }
 

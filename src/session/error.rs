@@ -1,5 +1,8 @@
 use super::{CommandKind, Step};
-use crate::{data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError};
+use crate::int8_model::Int8ModelError;
+use crate::{
+    data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError,
+};
 use crate::{weights::WeightsError, zoo::ZooError};
 
 /// Why a command did nothing. What existed before it still does.
@@ -30,9 +33,7 @@ pub enum SessionError {
     NoHead,
     #[error("{path}: cannot be read as a table of published weights: {detail}")]
     WeightsTable { path: String, detail: String },
-    #[error(
-        "the weights are of {found}, but {expected} is open: open that model, or fetch the weights of {expected}"
-    )]
+    #[error("the weights are of {found}, but {expected} is open: open that model, or fetch the weights of {expected}")]
     OtherModel { found: String, expected: String },
     #[error(
         "the model has {model} classes, but the data has {data} ({labels}): {what} needs both to agree; pick other data or \
@@ -47,8 +48,6 @@ pub enum SessionError {
     NothingToSee { path: String },
     #[error("the network's output is not a number: check the weights and the preprocessing (mean, std)")]
     NotANumber,
-    #[error("{file}: its preprocessing is not what Octet wrote ({detail}): convert the model again")]
-    Preprocessing { file: String, detail: String },
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
     #[error(transparent)]
@@ -65,6 +64,8 @@ pub enum SessionError {
     Quant(#[from] QuantError),
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error(transparent)]
+    Int8Model(#[from] Int8ModelError),
     #[error(transparent)]
     Train(#[from] TrainError),
 }

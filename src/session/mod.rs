@@ -3,6 +3,7 @@
 //! The window and the command line both drive [`Session::apply`], so the same recipe gives the same [`View`] in both.
 //! This room knows every room below it and nothing of windows or terminals.
 
+mod bench;
 mod calibrate;
 mod catalog;
 mod classifier;
@@ -29,6 +30,7 @@ mod view;
 mod weigh;
 mod worker;
 
+pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, synthetic_pair};
 pub use catalog::{Catalog, PublishedWeights, catalog};
 pub use classifier::{Classifier, ClassifierOptions};
 pub use command::{Command, CommandKind, Download};
@@ -55,6 +57,7 @@ pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::Device;
 pub use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, Scheme, WeightSpec};
+pub use crate::int8_model::{Likely, likeliest};
 pub use crate::quant::{Backend, Choosable, ConvertReport, FuseOptions, Override, QConfig, Study, Warning, choosable};
 pub use crate::train::{EpochReport, Optimizer, Score, TrainConfig, TrainEvent};
 pub use crate::zoo::{ModelConfig, ModelId};

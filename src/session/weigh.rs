@@ -190,7 +190,10 @@ impl Session {
                 Some(side) => format!("the shorter side to {side} px, then the centre, {size} px"),
                 None => format!("{size} px"),
             };
-            to.info(format!("torchvision's {} for {}: images are prepared for them, {how}.", weights.entry, weights.model));
+            to.info(format!(
+                "torchvision's {} for {}: images are prepared for them, {how}.",
+                weights.entry, weights.model
+            ));
         }
         self.recipe.preprocess = choice;
     }

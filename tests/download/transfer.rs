@@ -135,10 +135,7 @@ fn an_interrupted_transfer_goes_on_where_it_ended() {
         &body,
     );
     let error = case.fails();
-    assert!(
-        matches!(error, DownloadError::Interrupted { found: 300_000, expected: 1_000_000, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DownloadError::Interrupted { found: 300_000, expected: 1_000_000, .. }), "{error}");
     assert_eq!(case.kept(), 300_000);
     case.fails();
     assert_eq!(case.kept(), 600_000);

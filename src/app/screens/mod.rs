@@ -23,8 +23,8 @@ use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, ships_weights};
 
 pub(super) use calibrate::CalibrateScreen;
-pub(super) use download::DownloadCard;
 pub use compare::CompareScreen;
+pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
 
 /// Three ways to look at a step.

@@ -8,11 +8,13 @@ mod gemm;
 mod gemm_panel;
 mod gemm_weights;
 mod lanes;
+mod peak;
 mod pointwise;
 
 pub(super) use depthwise::{DepthwiseWeights, depthwise_row};
 pub(super) use gemm::gemm;
 pub(super) use gemm_weights::GemmWeights;
+pub(super) use peak::chains;
 pub(super) use pointwise::{
     add, add_to_sums, add_values_to_sums, interleave, max, mul, quantize, table, table_in_place,
 };

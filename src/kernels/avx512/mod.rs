@@ -6,10 +6,12 @@
 mod depthwise;
 mod gemm;
 mod lanes;
+mod peak;
 mod pointwise;
 
 pub(super) use depthwise::{DepthwiseWeights, depthwise_row};
 pub(super) use gemm::{GemmWeights, gemm};
+pub(super) use peak::chains;
 pub(super) use pointwise::{
     add, add_to_sums, add_values_to_sums, interleave, max, mul, quantize, table, table_in_place,
 };
