@@ -19,7 +19,7 @@ impl Kernels {
         let macs = match self.isa() {
             Isa::Scalar => return None,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => 16,
+            Isa::Avx2 => 64,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => 64,
         };
