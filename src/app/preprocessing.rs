@@ -35,8 +35,11 @@ pub(super) fn preprocess_ui(ui: &mut Ui, choice: &mut PreprocessChoice, default:
         }
     });
     // What is as the data's default is no choice, however it came about.
-    if now != choice.resolve(default) {
+    let before = choice.resolve(default);
+    if now != before {
         *choice = PreprocessChoice {
+            // The shorter side before the crop belongs to the size that it was chosen for.
+            resize: choice.resize.filter(|_| (now.size, now.fit) == (before.size, before.fit)),
             size: (now.size != default.size).then_some(now.size),
             fit: (now.fit != default.fit).then_some(now.fit),
             mean: (now.mean != default.mean).then_some(now.mean),
