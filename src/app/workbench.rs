@@ -40,6 +40,7 @@ pub struct Workbench {
     pub(super) inspector: Inspector,
     pub(super) drawer: bool,
     pub(super) log: status::Log,
+    pub(super) prepare: screens::PrepareScreen,
     pub(super) calibrate: screens::CalibrateScreen,
     pub(super) opening: bool,
     browsing: Option<Browsing>,
@@ -60,6 +61,7 @@ impl Workbench {
             inspector: Inspector::default(),
             drawer: false,
             log: status::Log::default(),
+            prepare: screens::PrepareScreen::default(),
             calibrate: screens::CalibrateScreen::default(),
             opening: false,
             browsing: None,
@@ -77,6 +79,7 @@ impl Workbench {
     /// Starts over with what is picked. The file takes the new name only now: until then it is the open model's.
     pub(super) fn open_chosen(&mut self) {
         self.choices.name_the_file();
+        self.choices.forget_other_layers();
         self.ask(Command::Open(Box::new(self.choices.recipe())));
     }
 

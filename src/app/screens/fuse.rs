@@ -1,8 +1,7 @@
 use eframe::egui::{Align, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column, TableBuilder};
 
-use super::{graphs, prose};
-use crate::app::controls::banner_ui;
+use super::{graphs, prose, warnings_ui};
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
@@ -32,7 +31,7 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         return;
     };
     proof_ui(ui, report.sites.len(), proof, warnings.is_empty());
-    warnings.iter().for_each(|warning| banner_ui(ui, Tone::Trouble, &warning.to_string()));
+    warnings_ui(ui, warnings);
     let room = ui.available_height();
     let table_room = (room * 0.36).clamp(96.0, 240.0);
     let (left, right) = (before.graph.clone(), graph.clone());
