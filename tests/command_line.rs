@@ -64,7 +64,8 @@ fn text(path: &Path) -> &str {
 fn ptq_on_the_sample_keeps_its_accuracy_and_shrinks() {
     let dir = TempDir::new().expect("a folder");
     let report = json(dir.path(), &["ptq", "--out", "a.octet.safetensors"]);
-    let expected = ["file", "float", "int8", "model", "qconfig", "saturation", "saturation_images", "shrink", "warnings"];
+    let expected =
+        ["file", "float", "int8", "model", "qconfig", "saturation", "saturation_images", "shrink", "warnings"];
     assert_eq!(keys(&report), BTreeSet::from(expected));
     assert_eq!(report["saturation"].as_array().expect("a list").len(), 57, "every layer");
     assert_eq!(report["saturation_images"], 32);

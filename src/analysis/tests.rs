@@ -1,9 +1,7 @@
 use super::*;
 use crate::{
     exec::int8::{Plan, PlanOptions},
-    graph::{
-        Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Shape, Tensor, Weight, check,
-    },
+    graph::{Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Shape, Tensor, Weight, check},
 };
 
 fn node(name: &str, op: Op, inputs: &[u32], shape: Shape, numeric: Numeric) -> Node {
@@ -128,16 +126,19 @@ fn counts_are_those_of_plain_loops() {
     let noise = |i: usize, salt: usize| ((i * 7919 + salt * 104_729).wrapping_mul(2_654_435_761) >> 11) as u8;
     let weights = |len: usize| (0..len).map(|i| noise(i, 1) as i8).collect::<Vec<_>>();
     let linear = |out: usize, inputs: usize| {
-        let weight = QTensor {
-            shape: vec![out, inputs],
-            data: weights(out * inputs).into(),
-            scales: vec![0.01; out].into(),
-        };
+        let weight =
+            QTensor { shape: vec![out, inputs], data: weights(out * inputs).into(), scales: vec![0.01; out].into() };
         Op::Linear(Linear { weight: Weight::Int8(weight), bias: None, relu: true })
     };
     let cases = [
         ("1x1", Shape::new(8, 5, 7), 13, conv([6, 8, 1, 1], weights(48), 1, 0, 1), Neighbours::Channels),
-        ("odd channels, stride", Shape::new(3, 9, 8), 200, conv([5, 3, 3, 3], weights(135), 2, 1, 1), Neighbours::Channels),
+        (
+            "odd channels, stride",
+            Shape::new(3, 9, 8),
+            200,
+            conv([5, 3, 3, 3], weights(135), 2, 1, 1),
+            Neighbours::Channels,
+        ),
         ("depthwise", Shape::new(7, 6, 6), 255, conv([7, 1, 3, 3], weights(63), 1, 1, 7), Neighbours::Taps),
         ("depthwise 5x5", Shape::new(4, 9, 9), 120, conv([4, 1, 5, 5], weights(100), 2, 2, 4), Neighbours::Taps),
         ("grouped", Shape::new(6, 5, 5), 64, conv([4, 3, 3, 3], weights(108), 1, 1, 2), Neighbours::Channels),

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::state::Reporter;
 use super::{Opened, SessionError};
-use crate::data::{Preprocess, Skipped, Split};
 use crate::analysis::Saturation;
+use crate::data::{Preprocess, Skipped, Split};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::Plan;
 use crate::graph::Graph;

@@ -41,9 +41,7 @@ pub fn run(graph: &Graph, image: &[f32]) -> (Vec<(NodeId, Value)>, Vec<f32>) {
         let inputs: Vec<&Value> = node.inputs.iter().map(|i| &values[i.index()].1).collect();
         let value = match (&node.op, node.numeric) {
             (Op::Input, _) => Value::Floats(to_hwc(image, node.shape)),
-            (Op::QuantStub, Numeric::Int8(q)) => {
-                Value::Levels(inputs[0].f().iter().map(|x| q.quantize(*x)).collect())
-            }
+            (Op::QuantStub, Numeric::Int8(q)) => Value::Levels(inputs[0].f().iter().map(|x| q.quantize(*x)).collect()),
             (Op::DeQuantStub, _) if matches!(inputs[0], Value::Levels(_)) => {
                 let q = qparams(graph, node.inputs[0]);
                 Value::Floats(inputs[0].q().iter().map(|l| q.dequantize(*l)).collect())
@@ -200,9 +198,8 @@ fn int8(graph: &Graph, node: &Node, q: QParams, inputs: &[&Value]) -> Vec<u8> {
         }
         Op::Mul => {
             let (factor, qy) = (inputs[1].q(), qparams(graph, node.inputs[1]));
-            let product = |a: u8, b: u8| {
-                (i32::from(a) - i32::from(qx.zero_point)) * (i32::from(b) - i32::from(qy.zero_point))
-            };
+            let product =
+                |a: u8, b: u8| (i32::from(a) - i32::from(qx.zero_point)) * (i32::from(b) - i32::from(qy.zero_point));
             let multiplier = qx.scale * qy.scale / q.scale;
             let all = x.iter().enumerate().map(|(i, a)| product(*a, factor[i % factor.len()]));
             all.map(|p| level(p as f32 * multiplier, q, false)).collect()

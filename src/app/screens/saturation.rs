@@ -30,9 +30,7 @@ pub(super) fn saturation_ui(ui: &mut Ui, found: &Saturation, reduced: bool) {
 fn verdict(found: &Saturation, reduced: bool) -> (Tone, String) {
     let (layers, safe) = (found.layers.len(), found.safe());
     match found.overflowing().count() {
-        0 if safe == layers => {
-            (Tone::Int8, "Safe on every engine: no image can make a sum leave 16 bits.".to_owned())
-        }
+        0 if safe == layers => (Tone::Int8, "Safe on every engine: no image can make a sum leave 16 bits.".to_owned()),
         0 => {
             let text = format!(
                 "Nothing left 16 bits on {} images. {} of {layers} layers could on others, under engines that add in 16 bits.",

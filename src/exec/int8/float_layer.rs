@@ -87,12 +87,9 @@ impl FloatLayer {
             }
             Op::ChannelShuffle { groups } => Self::Shuffle { channels: from.c, groups: *groups },
             Op::Flatten => Self::Flatten(from),
-            Op::Input
-            | Op::QuantStub
-            | Op::DeQuantStub
-            | Op::Cat
-            | Op::Dropout { .. }
-            | Op::StochasticDepth { .. } => Self::Identity,
+            Op::Input | Op::QuantStub | Op::DeQuantStub | Op::Cat | Op::Dropout { .. } | Op::StochasticDepth { .. } => {
+                Self::Identity
+            }
         })
     }
 

@@ -21,7 +21,8 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, kernels: &Kernels) -> Result
                 let place = places[id.index()].clone();
                 let owner = layout.owner[id.index()];
                 if is_int8(node)
-                    && let Some(step) = steps.iter_mut().rev().find(|s| s.node == owner) {
+                    && let Some(step) = steps.iter_mut().rev().find(|s| s.node == owner)
+                {
                     step.completes.push((id, place));
                 }
             }
