@@ -1,5 +1,6 @@
 //! Octet takes a vision model from float32 to int8, one visible step at a time. `ARCHITECTURE.md` has the map.
 
+pub mod analysis;
 pub mod app;
 pub mod cli;
 pub mod data;

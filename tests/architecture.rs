@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("graph", &[]),
     ("kernels", &[]),
     ("data", &[]),
@@ -13,7 +13,8 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("quant", &["graph"]),
     ("exec", &["graph", "kernels"]),
     ("train", &["graph", "quant", "exec", "data"]),
-    ("session", &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train"]),
+    ("analysis", &["graph", "quant", "exec", "data"]),
+    ("session", &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis"]),
     ("cli", &["session"]),
     ("app", &["session", "graph"]),
 ];

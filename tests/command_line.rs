@@ -64,7 +64,11 @@ fn text(path: &Path) -> &str {
 fn ptq_on_the_sample_keeps_its_accuracy_and_shrinks() {
     let dir = TempDir::new().expect("a folder");
     let report = json(dir.path(), &["ptq", "--out", "a.octet.safetensors"]);
-    assert_eq!(keys(&report), BTreeSet::from(["file", "float", "int8", "model", "qconfig", "shrink"]));
+    let expected =
+        ["file", "float", "int8", "model", "qconfig", "saturation", "saturation_images", "shrink", "warnings"];
+    assert_eq!(keys(&report), BTreeSet::from(expected));
+    assert_eq!(report["saturation"].as_array().expect("a list").len(), 57, "every layer");
+    assert_eq!(report["saturation_images"], 32);
     assert_eq!(report["model"], "shufflenet_v2_x0_5");
     assert_eq!(report["qconfig"], "x86");
     for side in ["float", "int8"] {
@@ -90,7 +94,31 @@ fn ptq_on_the_sample_keeps_its_accuracy_and_shrinks() {
     assert_eq!(inside["labels"][0], "T-shirt/top");
     assert_eq!(inside["bytes"], bytes);
     assert!(inside["layers"].as_array().expect("layers").iter().all(|l| l["dtype"] == "int8"));
+    assert_eq!(inside["float_layers"], serde_json::json!([]));
+    assert_eq!(inside["saturation"].as_array().expect("a list").len(), 57);
     assert_eq!(inside["recipe"]["model"], "shufflenet_v2_x0_5");
+}
+
+#[test]
+fn layers_left_in_float_are_saved_run_and_counted() {
+    let dir = TempDir::new().expect("a folder");
+    let ptq = |more: &[&str]| {
+        json(dir.path(), &[&["ptq", "--calibration-batches", "1", "--out", "m.octet.safetensors"], more].concat())
+    };
+    let int8 = ptq(&[]);
+    let mixed = ptq(&["--float-layers", "fc,conv1.0"]);
+    let layers = |report: &Value| report["saturation"].as_array().expect("a list").len();
+    assert_eq!(layers(&int8), layers(&mixed) + 2, "float layers cannot overflow");
+    assert!(mixed["int8"]["bytes"].as_u64() > int8["int8"]["bytes"].as_u64());
+    let again = json(dir.path(), &["eval", "m.octet.safetensors"]);
+    assert_eq!(again["accuracy"], mixed["int8"]["accuracy"]);
+    let inside = json(dir.path(), &["inspect", "m.octet.safetensors"]);
+    assert_eq!(inside["float_layers"], serde_json::json!(["conv1.0", "fc"]));
+    let dtypes: Vec<&Value> = inside["layers"].as_array().expect("layers").iter().map(|l| &l["dtype"]).collect();
+    assert_eq!(dtypes.iter().filter(|d| **d == "float32").count(), 2);
+    let text = octet(dir.path(), &["inspect", "m.octet.safetensors"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("in float32  conv1.0, fc") && text.contains("16 bits     "), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::{args::InspectArgs, print_json, print_line};
-use crate::session::{Contents, inspect};
+use crate::session::{Contents, LayerBound, inspect};
 
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let contents = inspect(&args.file)?;
@@ -16,12 +16,17 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
                 *bytes as f64 / 1e3,
                 labels.len()
             ))?;
+            let float = contents.float_layers();
+            if !float.is_empty() {
+                print_line(&format!("in float32  {}", listed(&float)))?;
+            }
             print_line(&format!("labels      {}", labels.join(", ")))?;
             print_line(&format!("preprocess  {}", one_line(preprocess)))?;
             print_line(&format!("recipe      {}", one_line(recipe)))?;
             for (node, other) in contents.overrides() {
                 print_line(&format!("override    {node}  {other}"))?;
             }
+            print_line(&format!("16 bits     {}", sixteen_bits(&contents.bounds())))?;
             print_line(graph.to_string().trim_end())
         }
         Contents::StateDict { tensors, bytes, .. } => {
@@ -37,6 +42,30 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
             }
             Ok(())
         }
+    }
+}
+
+/// What the weights alone say about engines that add two products in 16 bits.
+fn sixteen_bits(bounds: &[LayerBound]) -> String {
+    let unsafe_layers: Vec<&LayerBound> = bounds.iter().filter(|l| !l.bound.is_safe()).collect();
+    let sum = |l: &&LayerBound| format!("{} (to {})", l.name, l.bound.worst());
+    let names: Vec<String> = unsafe_layers.iter().map(sum).collect();
+    match names.len() {
+        0 => format!("no image overflows them in any of {} int8 layers, on any engine", bounds.len()),
+        n => format!(
+            "{n} of {} int8 layers can overflow them on engines with vpmaddubsw: {}",
+            bounds.len(),
+            listed(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        ),
+    }
+}
+
+/// The first few names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN].join(", ")),
     }
 }
 

@@ -2,7 +2,7 @@ use clap::{CommandFactory, error::ErrorKind};
 use serde_json::{Value, json};
 
 use super::{Cli, args::PtqArgs, print_json, print_line, progress};
-use crate::session::{Command, Measured, Session, Side, Stage, StudyResult};
+use crate::session::{Command, LayerSaturation, Measured, Saturation, Session, Side, Stage, StudyResult};
 
 pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     if let Err(conflict) = args.check() {
@@ -60,6 +60,8 @@ fn report(args: &PtqArgs, session: &Session, result: &Outcome<'_>) -> Value {
         "float": result.measured.map_or(unmeasured, |m| side(&m.float)),
         "int8": result.measured.map(|m| side(&m.int8)),
         "shrink": result.measured.map(|m| m.shrink),
+        "saturation": result.measured.map(|m| m.saturation.layers.iter().map(layer).collect::<Vec<_>>()),
+        "saturation_images": result.measured.map(|m| m.saturation.images),
         "warnings": warnings,
     });
     if let Some(study) = &result.study {
@@ -67,6 +69,32 @@ fn report(args: &PtqArgs, session: &Session, result: &Outcome<'_>) -> Value {
         report["study"] = json!(study.study.to_string());
     }
     report
+}
+
+/// A layer's sums of two products, as engines with `vpmaddubsw` add them in 16 bits.
+fn layer(l: &LayerSaturation) -> Value {
+    json!({
+        "layer": l.layer.name,
+        "pairs": l.pairs,
+        "saturated": l.saturated,
+        "worst": l.worst,
+        "outputs": l.outputs,
+        "saturated_outputs": l.saturated_outputs,
+        "lowest_possible": l.layer.bound.low,
+        "highest_possible": l.layer.bound.high,
+    })
+}
+
+fn sixteen_bits(found: &Saturation) -> String {
+    let (layers, safe) = (found.layers.len(), found.safe());
+    match found.overflowing().count() {
+        0 if safe == layers => "safe on any engine: no image can overflow them".to_owned(),
+        0 => format!("no overflow on {} images; {} of {layers} layers could", found.images, layers - safe),
+        n => format!(
+            "{n} of {layers} layers overflow on CPUs without VNNI under fbgemm, oneDNN or ONNX Runtime, not here: \
+             --qconfig x86 or --float-layers avoid it"
+        ),
+    }
 }
 
 fn print_table(result: &Outcome<'_>) -> anyhow::Result<()> {
@@ -99,5 +127,6 @@ fn print_measured(measured: &Measured) -> anyhow::Result<()> {
     row("file", kb(float.bytes), kb(int8.bytes), format!("{:.2}x smaller", measured.shrink))?;
     let faster = float.latency_ms / int8.latency_ms;
     row("one image", ms(float.latency_ms), ms(int8.latency_ms), format!("{faster:.1}x faster"))?;
+    print_line(&format!("16 bits    {}", sixteen_bits(&measured.saturation)))?;
     print_line(&format!("saved      {}", measured.file.display()))
 }

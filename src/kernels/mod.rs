@@ -9,6 +9,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod border;
 mod depthwise;
 mod fake;
 pub mod float;
@@ -26,6 +27,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use border::{dequantize_values, quantize_values};
 pub use depthwise::Depthwise;
 pub use fake::fake_quantize;
 pub use gemm::Gemm;

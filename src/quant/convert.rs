@@ -14,8 +14,19 @@ use crate::graph::{
 pub struct ConvertReport {
     /// Every layer with weights, in the order of the graph.
     pub layers: Vec<LayerReport>,
+    /// Every layer whose weights stayed float32, in the order of the graph.
+    pub float: Vec<FloatLayerReport>,
     /// Nodes that do nothing at inference and are gone: dropout, stochastic depth.
     pub removed: Vec<String>,
+}
+
+/// A layer that was left in float.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FloatLayerReport {
+    /// The layer.
+    pub name: String,
+    /// Weight and bias, before and after.
+    pub bytes: usize,
 }
 
 /// What became of one layer's weights.
@@ -80,6 +91,7 @@ pub fn convert(
     }
     let next = next.finish();
     graph::check(&next)?;
+    report.float = next.nodes.iter().filter_map(float_layer).collect();
     Ok((next, report))
 }
 
@@ -98,6 +110,14 @@ pub(super) fn missing(graph: &Graph, qparams: &BTreeMap<String, QParams>) -> Res
 pub(super) fn unit(spec: ActivationSpec) -> QParams {
     let levels = 1_u16 << spec.bits;
     QParams { scale: 1.0 / f32::from(levels), zero_point: 0, qmax: spec.qmax() }
+}
+
+fn float_layer(node: &Node) -> Option<FloatLayerReport> {
+    let (Op::Conv2d(Conv2d { weight, bias, .. }) | Op::Linear(Linear { weight, bias, .. })) = &node.op else {
+        return None;
+    };
+    let values = weight.float()?.len() + bias.as_ref().map_or(0, Tensor::len);
+    Some(FloatLayerReport { name: node.name.clone(), bytes: size_of::<f32>() * values })
 }
 
 /// Makes the weight of a convolution or linear layer int8; other operations have none.

@@ -25,7 +25,7 @@ mod weight;
 
 use crate::graph::{GraphError, ObserverKind};
 
-pub use convert::{ConvertReport, LayerReport, convert};
+pub use convert::{ConvertReport, FloatLayerReport, LayerReport, convert};
 pub use fake::fake_quantize;
 pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse};
 pub use observe::{BINS, Histogram, Observers, Range, Values};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::SessionError;
+use crate::analysis::{LayerBound, PairBound, bounds};
 use crate::graph::{Graph, Weight};
 use crate::quant::Override;
 use crate::weights::{self, octet};
@@ -69,6 +70,22 @@ pub fn save_float(path: &Path, graph: &Graph) -> Result<u64, SessionError> {
 }
 
 impl Contents {
+    /// Names of the layers that were left in float; none for a state dict.
+    pub fn float_layers(&self) -> Vec<&str> {
+        match self {
+            Self::Int8 { graph, .. } => float_layers(graph),
+            Self::StateDict { .. } => Vec::new(),
+        }
+    }
+
+    /// What each int8 layer's weights say about 16-bit overflow on other engines; none for a state dict.
+    pub fn bounds(&self) -> Vec<LayerBound> {
+        match self {
+            Self::Int8 { graph, .. } => bounds(graph),
+            Self::StateDict { .. } => Vec::new(),
+        }
+    }
+
     /// What was done otherwise with some layers, as the recipe says it: the layer and a phrase. None for a state dict, or
     /// a recipe of another program.
     pub fn overrides(&self) -> Vec<(String, String)> {
@@ -96,6 +113,8 @@ impl Contents {
                     "overrides": self.overrides().into_iter().collect::<BTreeMap<_, _>>(),
                     "nodes": nodes(graph),
                     "layers": layers(graph),
+                    "float_layers": float_layers(graph),
+                    "saturation": bounds(graph).iter().map(bound).collect::<Vec<_>>(),
                 })
             }
             Self::StateDict { file, bytes, tensors } => {
@@ -125,6 +144,24 @@ fn nodes(graph: &Graph) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// Names of the layers whose weights are float32.
+fn float_layers(graph: &Graph) -> Vec<&str> {
+    let float = graph.nodes.iter().filter(|n| n.op.weight().is_some_and(|w| w.float().is_some()));
+    float.map(|n| n.name.as_str()).collect()
+}
+
+/// What a layer's weights allow, without an image: the extreme sums of two products that engines add in 16 bits.
+fn bound(layer: &LayerBound) -> Value {
+    let PairBound { low, high } = layer.bound;
+    json!({
+        "layer": layer.name,
+        "adjacent": layer.neighbours.title(),
+        "lowest": low,
+        "highest": high,
+        "safe": layer.bound.is_safe(),
+    })
 }
 
 fn layers(graph: &Graph) -> Vec<Value> {

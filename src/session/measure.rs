@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::state::Reporter;
 use super::{Opened, SessionError};
+use crate::analysis::Saturation;
 use crate::data::{Preprocess, Skipped, Split};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::Plan;
@@ -42,6 +43,8 @@ pub struct Measured {
     pub int8: Side,
     /// `float.bytes / int8.bytes`.
     pub shrink: f64,
+    /// Which layers would overflow 16 bits on other engines.
+    pub saturation: Saturation,
 }
 
 /// Any way to run a network: `[batch, 3, size, size]` and the batch in, `[batch, classes]` out.

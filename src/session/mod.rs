@@ -16,6 +16,7 @@ mod normalization;
 mod pick;
 mod published;
 mod recipe;
+mod saturation;
 mod save;
 mod sizes;
 mod stage;
@@ -43,9 +44,10 @@ pub use weigh::ships_weights;
 pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.
+pub use crate::analysis::{LayerBound, LayerSaturation, Neighbours, PairBound, Saturation};
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Source};
 pub use crate::exec::float::Device;
 pub use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, Scheme, WeightSpec};
-pub use crate::quant::{Backend, Choosable, FuseOptions, Override, QConfig, Study, Warning, choosable};
+pub use crate::quant::{Backend, Choosable, ConvertReport, FuseOptions, Override, QConfig, Study, Warning, choosable};
 pub use crate::train::{EpochReport, TrainConfig, TrainEvent};
 pub use crate::zoo::{ModelConfig, ModelId};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::measure::{Inputs, float_bytes, int8_accuracy, latency_ms};
+use super::saturation::saturation;
 use super::state::Reporter;
 use super::{Measured, Opened, Recipe, Session, SessionError, Side, Stage};
 use crate::exec::float::Model;
@@ -40,6 +41,7 @@ impl Session {
             },
             to,
         )?;
+        let saturation = saturation(opened, &graph, &mut plan, to)?;
         // Float is timed as fast as Octet runs it: fused.
         let (fused, _) = quant::fuse(&before.graph, &FuseOptions::default())?;
         let model = Model::new(&fused, &self.device)?;
@@ -53,6 +55,7 @@ impl Session {
             float,
             int8,
             shrink: float.bytes as f64 / bytes as f64,
+            saturation,
         };
         to.info(format!("Saved {} ({} KB), read it back and measured that.", path.display(), bytes / 1000));
         let stage = Stage::Saved { before, graph: Arc::new(graph), report, study, measured: Arc::new(measured) };

@@ -8,6 +8,7 @@ mod float;
 mod golden;
 mod int8;
 mod observers;
+mod saturation;
 mod synth;
 mod tampered;
 mod weights;

@@ -1,5 +1,6 @@
 use eframe::egui::{Grid, RichText, Ui};
 
+use super::saturation::saturation_ui;
 use super::{heading, prose};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, figures_ui, path_ui};
@@ -7,7 +8,7 @@ use crate::app::number;
 use crate::app::plot::{BarItem, Table, bars_ui, table_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{Measured, Stage, Step, StudyResult, View};
+use crate::session::{ConvertReport, Measured, Stage, Step, StudyResult, View};
 
 /// What int8 costs and saves, all of the file as it was read back.
 pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -16,11 +17,9 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             measured_ui(ui, measured);
             study_ui(ui, study.as_ref());
             file_ui(ui, bench);
-            let rows = report
-                .layers
-                .iter()
-                .map(|l| row(&l.name, l.float_bytes, l.int8_bytes, l.scale_min, l.scale_max, l.weight_sqnr_db));
-            layers_ui(ui, rows.collect());
+            let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
+            saturation_ui(ui, &measured.saturation, reduced);
+            layers_ui(ui, report);
         }
         Some(stage @ Stage::Converted { report, study, .. }) => {
             study_ui(ui, study.as_ref());
@@ -28,11 +27,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 prose(ui, "Converted. Saved, the file is read back, and what was read is measured.");
                 file_ui(ui, bench);
             }
-            let rows = report
-                .layers
-                .iter()
-                .map(|l| row(&l.name, l.float_bytes, l.int8_bytes, l.scale_min, l.scale_max, l.weight_sqnr_db));
-            layers_ui(ui, rows.collect());
+            layers_ui(ui, report);
         }
         Some(
             Stage::Opened { .. }
@@ -150,8 +145,18 @@ fn row(name: &str, float: usize, int8: usize, low: f32, high: f32, sqnr: f64) ->
     [name.to_owned(), number::bytes(float as u64), number::bytes(int8 as u64), scales, sqnr]
 }
 
-fn layers_ui(ui: &mut Ui, rows: Vec<[String; 5]>) {
+fn layers_ui(ui: &mut Ui, report: &ConvertReport) {
     heading(ui, "Weights layer by layer");
+    let int8 = report
+        .layers
+        .iter()
+        .map(|l| row(&l.name, l.float_bytes, l.int8_bytes, l.scale_min, l.scale_max, l.weight_sqnr_db));
+    // Left in float: as many bytes as before.
+    let float = report.float.iter().map(|l| {
+        let bytes = number::bytes(l.bytes as u64);
+        [l.name.clone(), bytes.clone(), bytes, number::NONE.to_owned(), "float32".to_owned()]
+    });
+    let rows = int8.chain(float);
     table_ui(ui, "layers", &Table::new(["layer", "float32", "int8", "scales", "SQNR"], rows));
 }
 

@@ -9,6 +9,7 @@ mod fuse;
 mod graphs;
 mod layers;
 mod prepare;
+mod saturation;
 mod stubs;
 mod weights;
 

@@ -105,7 +105,7 @@ pub(super) fn conv_geometry(c: &Conv2d, node: &Node, from: Shape, batch: usize) 
 }
 
 /// A linear layer as a convolution over one pixel.
-pub(super) fn linear_geometry(batch: usize, from: Shape, to: Shape) -> Geometry {
+pub(in crate::exec) fn linear_geometry(batch: usize, from: Shape, to: Shape) -> Geometry {
     Geometry {
         batch,
         input: [1, 1],
@@ -119,7 +119,7 @@ pub(super) fn linear_geometry(batch: usize, from: Shape, to: Shape) -> Geometry 
 }
 
 /// Sizes of a pooling window.
-pub(super) fn pool_geometry(p: &MaxPool2d, batch: usize, from: Shape, to: Shape) -> Geometry {
+pub(in crate::exec) fn pool_geometry(p: &MaxPool2d, batch: usize, from: Shape, to: Shape) -> Geometry {
     Geometry {
         batch,
         input: [from.h, from.w],
@@ -133,7 +133,7 @@ pub(super) fn pool_geometry(p: &MaxPool2d, batch: usize, from: Shape, to: Shape)
 }
 
 /// The kernels' name for an activation.
-pub(super) fn function(activation: graph::Activation) -> Function {
+pub(in crate::exec) fn function(activation: graph::Activation) -> Function {
     match activation {
         graph::Activation::Relu => Function::Relu,
         graph::Activation::Relu6 => Function::Relu6,

@@ -14,6 +14,7 @@ mod parameters;
 mod trainable;
 
 pub use activation::Activation;
+pub(super) use forward::{function, linear_geometry, pool_geometry};
 pub use model::{Device, Model};
 pub use parameters::Parameter;
 pub use trainable::{Pass, Trainable};

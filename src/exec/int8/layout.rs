@@ -1,23 +1,23 @@
 use crate::{
     exec::ExecError,
-    graph::{Activation, Conv2d, Graph, Linear, MaxPool2d, Node, NodeId, Op, QParams},
+    graph::{Activation, Conv2d, Graph, Linear, MaxPool2d, Node, NodeId, Numeric, Op, QParams},
     kernels::Map,
 };
 
-/// How a node's levels come about.
+/// How a node's levels come about, or its values where it is float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It has no levels: the float image.
+    /// The float image, which nothing but a quantize reads: it is read where the caller has it.
     Image,
     /// A step of its own, into a buffer of its own.
     Step,
-    /// Its input's levels, all or some channels of them, where they lie.
+    /// Its input's levels, all or some channels of them, or all of its values, where they lie.
     View,
     /// Computed within its only user's step, which writes that user's levels at once.
     Within(NodeId),
 }
 
-/// Where every node's levels lie.
+/// Where every node's levels lie, or its values: dense float32, NHWC.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) roles: Vec<Role>,
@@ -26,6 +26,9 @@ pub(super) struct Layout {
     /// In the owner's buffer.
     pub(super) maps: Vec<Map>,
 }
+
+/// The kernels count an activation's bytes in 32 bits.
+const LARGEST: usize = u32::MAX as usize;
 
 impl Layout {
     /// With `fusing`, a layer whose only user is a point-wise function, and a concatenation whose only user is a channel
@@ -37,7 +40,7 @@ impl Layout {
             check(graph, id, node)?;
             roles.push(match users[id.index()][..] {
                 [user] if fusing && fuses(graph, node, graph.node(user)) => Role::Within(user),
-                _ => role(graph, node),
+                ref users => role(graph, node, users),
             });
         }
         let mut owner: Vec<NodeId> = Vec::with_capacity(roles.len());
@@ -50,7 +53,7 @@ impl Layout {
         }
         let mut borders = vec![0; roles.len()];
         for node in &graph.nodes {
-            if let Op::Conv2d(conv) = &node.op {
+            if let (Op::Conv2d(conv), true) = (&node.op, is_int8(node)) {
                 let border = &mut borders[owner[node.inputs[0].index()].index()];
                 *border = conv.padding.max(*border);
             }
@@ -63,6 +66,11 @@ impl Layout {
                     Map::bordered(node.shape.h, node.shape.w, node.shape.c, borders[id.index()])
                 }
             });
+            let bytes = maps[id.index()].bytes();
+            if bytes > LARGEST {
+                let detail = format!("with its padding it takes {bytes} bytes, more than the 4 GiB of this engine");
+                return Err(ExecError::Unsupported { node: node.name.clone(), op: node.op.name(), detail });
+            }
         }
         Ok(Self { roles, owner, maps })
     }
@@ -75,9 +83,16 @@ fn view(node: &Node, map: Map) -> Map {
     }
 }
 
-fn role(graph: &Graph, node: &Node) -> Role {
+fn role(graph: &Graph, node: &Node, users: &[NodeId]) -> Role {
     match &node.op {
-        Op::Input => Role::Image,
+        Op::Input if users.iter().all(|u| reads_image(graph.node(*u))) => Role::Image,
+        Op::Input => Role::Step,
+        // Fake quantization changes what would only move.
+        _ if matches!(node.numeric, Numeric::FakeQuantized(_)) => Role::Step,
+        // A stub that was not converted, or reads what is float already.
+        Op::QuantStub | Op::DeQuantStub if !is_border(graph, node) => Role::View,
+        // Float kernels read whole rows.
+        Op::Chunk { .. } if !is_int8(node) => Role::Step,
         Op::Chunk { .. } | Op::Dropout { .. } | Op::StochasticDepth { .. } => Role::View,
         Op::Flatten if graph.node(node.inputs[0]).shape.pixels() == 1 => Role::View,
         Op::QuantStub
@@ -97,8 +112,26 @@ fn role(graph: &Graph, node: &Node) -> Role {
     }
 }
 
+/// Whether its output is uint8.
+pub(super) fn is_int8(node: &Node) -> bool {
+    node.numeric.qparams().is_some()
+}
+
+/// Whether one side of it is float and the other int8.
+pub(super) fn is_border(graph: &Graph, node: &Node) -> bool {
+    node.inputs.iter().any(|i| is_int8(graph.node(*i)) != is_int8(node))
+}
+
+/// Whether its step reads the image where the caller has it, should its input be the image.
+pub(super) fn reads_image(node: &Node) -> bool {
+    matches!(node.op, Op::QuantStub) && is_int8(node)
+}
+
 /// Whether `user`'s step does `node`'s work as well.
 fn fuses(graph: &Graph, node: &Node, user: &Node) -> bool {
+    if !is_int8(node) || !is_int8(user) {
+        return false;
+    }
     match (&node.op, &user.op) {
         (Op::Conv2d(_) | Op::Linear(_), Op::Activation(_)) => true,
         (Op::Cat, Op::ChannelShuffle { groups: 2 }) => {
@@ -108,27 +141,22 @@ fn fuses(graph: &Graph, node: &Node, user: &Node) -> bool {
     }
 }
 
-/// Refuses what has no int8 step.
+/// Refuses what has no step.
 fn check(graph: &Graph, id: NodeId, node: &Node) -> Result<(), ExecError> {
     let refuse = |detail: &str| {
         Err(ExecError::Unsupported { node: node.name.clone(), op: node.op.name(), detail: detail.to_owned() })
     };
-    let is_output = id == graph.output();
-    let float = node.numeric.qparams().is_none();
-    match &node.op {
-        Op::Input => return Ok(()),
-        Op::DeQuantStub if !is_output => {
-            return refuse("float layers behind a dequantize do not run in this engine yet");
+    let stub = matches!(node.op, Op::QuantStub | Op::DeQuantStub);
+    match &node.numeric {
+        Numeric::Observed(_) => return refuse("an observer is on it: convert the graph to run it"),
+        Numeric::Int8(_) if id == graph.output() => {
+            return refuse("the last node must be a DeQuantStub: insert stubs before converting");
         }
-        Op::DeQuantStub => return Ok(()),
-        _ if is_output => return refuse("the last node must be a DeQuantStub: insert stubs before converting"),
-        _ if float => {
-            return refuse("its output is float: convert the graph, without float layers, to run it on integers");
+        _ if is_border(graph, node) && !stub => {
+            return refuse("one side of it is float, the other int8: a quantize or dequantize is missing");
         }
-        Op::QuantStub if graph.node(node.inputs[0]).op != Op::Input => {
-            return refuse("only the image itself can be quantized by this engine");
-        }
-        _ => {}
+        Numeric::Float | Numeric::FakeQuantized(_) => return Ok(()),
+        Numeric::Int8(_) => {}
     }
     let inherits = match &node.op {
         Op::MaxPool2d(MaxPool2d { .. })

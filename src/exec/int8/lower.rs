@@ -1,11 +1,12 @@
 use super::{
     arena::{self, Need},
-    layout::{Layout, Role},
+    float_layer::FloatLayer,
+    layout::{Layout, Role, is_border, is_int8, reads_image},
     step::{Layer, Place, Step, StepOp},
 };
 use crate::{
     exec::ExecError,
-    graph::{Conv2d, Graph, Linear, Node, NodeId, Op, QParams, QTensor, Tensor, Weight},
+    graph::{Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Tensor, Weight},
     kernels::{Add, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table},
 };
 
@@ -19,12 +20,21 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, kernels: &Kernels) -> Result
             Role::View => {
                 let place = places[id.index()].clone();
                 let owner = layout.owner[id.index()];
-                if let Some(step) = steps.iter_mut().rev().find(|s| s.node == owner) {
+                if is_int8(node)
+                    && let Some(step) = steps.iter_mut().rev().find(|s| s.node == owner)
+                {
                     step.completes.push((id, place));
                 }
             }
             Role::Image | Role::Within(_) => debug_assert!(!node.name.is_empty()),
         }
+    }
+    let output = graph.output();
+    if !is_border(graph, graph.node(output)) {
+        let place = places[output.index()].clone();
+        let inputs = vec![place.clone()];
+        let (op, completes) = (StepOp::Logits, Vec::new());
+        steps.push(Step { node: output, computes: output, op, inputs, output: place, zero_point: 0, completes });
     }
     Ok((steps, bytes))
 }
@@ -35,10 +45,13 @@ fn places(graph: &Graph, layout: &Layout) -> (Vec<Place>, usize) {
         .iter()
         .map(|(id, _)| {
             let owns = layout.owner[id.index()] == id && layout.roles[id.index()] == Role::Step;
-            let bytes = if owns && graph.node(id).numeric.qparams().is_some() {
-                layout.maps[id.index()].bytes() + SLACK
-            } else {
-                0
+            let node = graph.node(id);
+            let bytes = match owns {
+                true if is_int8(node) => layout.maps[id.index()].bytes() + SLACK,
+                // The logits go straight to the caller.
+                true if id == graph.output() && is_border(graph, node) => 0,
+                true => size_of::<f32>() * node.shape.len(),
+                false => 0,
             };
             Need { bytes, first: id.index(), last: id.index() }
         })
@@ -97,6 +110,9 @@ fn refuse(node: &Node, detail: &str) -> ExecError {
 
 fn lower_node(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<(), ExecError> {
     let node = cx.graph.node(id);
+    if !is_int8(node) && !(is_border(cx.graph, node) && id == cx.graph.output()) {
+        return lower_float(cx, id, steps);
+    }
     let computes = cx.computed(id);
     let operands = &cx.graph.node(computes).inputs;
     let mut push = |op: StepOp, inputs: &[NodeId], output: Place, zero_point: u8, whole: bool| {
@@ -108,8 +124,12 @@ fn lower_node(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<(),
     match &node.op {
         Op::QuantStub => {
             let q = cx.qparams(id)?;
-            let op = StepOp::Quantize { scale: q.scale, levels: Levels::new(q.zero_point, q.qmax, false) };
-            push(op, &[], place, q.zero_point, true);
+            let levels = Levels::new(q.zero_point, q.qmax, false);
+            if cx.graph.node(node.inputs[0]).op == Op::Input && reads_image(node) {
+                push(StepOp::Quantize { scale: q.scale, levels }, &[], place, q.zero_point, true);
+            } else {
+                push(StepOp::QuantizeValues { scale: q.scale, levels }, operands, place, q.zero_point, true);
+            }
         }
         Op::DeQuantStub => {
             let q = cx.qparams(node.inputs[0])?;
@@ -130,6 +150,34 @@ fn lower_node(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<(),
             let layer = lower_layer(cx, id, computes)?;
             push(StepOp::Layer(Box::new(layer)), operands, place, cx.qparams(id)?.zero_point, true);
         }
+    }
+    Ok(())
+}
+
+/// What writes the values of `id`: a float layer, or a dequantize that is not the last node.
+fn lower_float(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<(), ExecError> {
+    let node = cx.graph.node(id);
+    let mut push = |op: StepOp, inputs: &[NodeId]| {
+        let inputs = inputs.iter().map(|i| cx.place(*i).clone()).collect();
+        let output = cx.place(id).clone();
+        steps.push(Step { node: id, computes: id, op, inputs, output, zero_point: 0, completes: Vec::new() });
+    };
+    match &node.op {
+        Op::Input => push(StepOp::Image, &[]),
+        Op::DeQuantStub if is_border(cx.graph, node) => {
+            let q = cx.qparams(node.inputs[0])?;
+            push(StepOp::DequantizeValues { scale: q.scale, zero_point: q.zero_point }, &node.inputs);
+        }
+        Op::Cat => {
+            for (i, input) in node.inputs.iter().enumerate() {
+                push(StepOp::Float(Box::new(FloatLayer::cat(cx.graph, node, i))), &[*input]);
+            }
+        }
+        _ => push(StepOp::Float(Box::new(FloatLayer::new(cx.graph, id)?)), &node.inputs),
+    }
+    match node.numeric {
+        Numeric::FakeQuantized(q) => push(StepOp::FakeQuantize(q), &[]),
+        Numeric::Float | Numeric::Observed(_) | Numeric::Int8(_) => {}
     }
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! Runs a converted graph on integers: uint8 activations times int8 weights into int32, requantized, as PyTorch does it.
+//! Layers that were left in float run in float32 where they stand, between a dequantize and a quantize.
 //!
 //! A [`Plan`] is made once from a graph: `layout` says where each activation lies (channels innermost, with the border
 //! that a convolution's padding reads), `arena` lets activations that do not live at the same time share memory, `lower`
 //! turns nodes into steps with packed weights. Running it allocates nothing but the result. The integers are the same for
 //! every instruction set, number of threads and way to split images into batches.
 //!
-//! This room knows graphs and kernels, and no float layers but the two stubs.
+//! This room knows graphs and kernels, and nothing of candle: a file runs without it.
 
 mod arena;
+mod float_layer;
+mod float_step;
 mod layout;
 mod lower;
 mod step;
@@ -19,7 +22,7 @@ use step::{Step, StepOp};
 use super::ExecError;
 use crate::{
     graph::{Graph, NodeId, Shape},
-    kernels::{Isa, Kernels, dequantize, quantize_image},
+    kernels::{Isa, Kernels, dequantize, float::Threads, quantize_image},
 };
 
 /// How to run.
@@ -59,19 +62,23 @@ pub struct Plan {
     graph: Graph,
     kernels: Kernels,
     options: PlanOptions,
+    /// Those of float layers.
+    threads: Threads,
     steps: Vec<Step>,
-    arena: Vec<u8>,
+    /// Bytes, held as what float layers need them to be aligned for.
+    arena: Vec<f32>,
     levels: Vec<u8>,
     /// The same without fusing steps across nodes, once every node's levels were asked for.
     traced: Option<Box<Self>>,
 }
 
 impl Plan {
-    /// Plans `graph`: float32 image, `quant`, int8 layers, `dequant` as the last node.
+    /// Plans `graph`: int8 layers between stubs, and float ones anywhere else. The last node is float: a `dequant`, or a
+    /// layer that was left so.
     ///
     /// # Errors
-    /// [`ExecError::Unsupported`] naming the node that cannot run on integers, [`ExecError::Isa`] where the CPU lacks
-    /// the instruction set.
+    /// [`ExecError::Unsupported`] naming the node that cannot run, [`ExecError::Isa`] where the CPU lacks the instruction
+    /// set.
     pub fn new(graph: &Graph, options: &PlanOptions) -> Result<Self, ExecError> {
         Self::with_fusing(graph, options, true)
     }
@@ -80,12 +87,14 @@ impl Plan {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let layout = layout::Layout::new(graph, fusing)?;
         let (steps, bytes) = lower::lower(graph, &layout, &kernels)?;
+        let float = steps.iter().any(|s| matches!(s.op, StepOp::Float(_)));
         Ok(Self {
             graph: graph.clone(),
             kernels,
             options: *options,
+            threads: if float { Threads::new(options.threads) } else { Threads::of_process() },
             steps,
-            arena: vec![0; bytes],
+            arena: vec![0.0; bytes.div_ceil(size_of::<f32>())],
             levels: Vec::new(),
             traced: None,
         })
@@ -127,7 +136,7 @@ impl Plan {
         Ok(logits)
     }
 
-    /// The last run's logits before they were dequantized, `[batch, classes]`.
+    /// The last run's logits before they were dequantized, `[batch, classes]`; empty where the last layer is float.
     pub fn output_levels(&self) -> &[u8] {
         &self.levels
     }
@@ -166,7 +175,7 @@ impl Plan {
 
     /// Bytes that activations of one image take.
     pub fn arena_bytes(&self) -> usize {
-        self.arena.len()
+        size_of_val(&*self.arena)
     }
 
     /// The instruction set in use.
@@ -184,23 +193,30 @@ impl Plan {
         assert_eq!(images.len(), batch * image, "values for {batch} images of {}", self.graph.input_shape());
         let mut logits = Vec::with_capacity(batch * self.graph.classes());
         self.levels.clear();
+        let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut self.arena);
         for image in images.chunks_exact(image) {
             for step in &self.steps {
                 let Step { op, inputs, output, .. } = step;
                 match op {
                     StepOp::Quantize { scale, levels } => {
-                        let out = (&mut self.arena[output.range.clone()], output.map);
+                        let out = (&mut arena[output.range.clone()], output.map);
                         quantize_image(&self.kernels, image, *scale, *levels, out);
-                        output.map.fill_border(&mut self.arena[output.range.clone()], step.zero_point);
+                        output.map.fill_border(&mut arena[output.range.clone()], step.zero_point);
                     }
                     StepOp::Dequantize { scale } => {
-                        let x = &self.arena[range(&inputs[0].range)];
+                        let x = &arena[range(&inputs[0].range)];
                         self.levels.extend(inputs[0].map.gather(x));
                         dequantize((x, inputs[0].map), *scale, step.zero_point, &mut logits);
                     }
-                    StepOp::Layer(layer) => step.run_layer(layer, &self.kernels, &mut self.arena),
+                    StepOp::Layer(layer) => step.run_layer(layer, &self.kernels, arena),
+                    StepOp::Image => step.load_image(image, arena),
+                    StepOp::QuantizeValues { scale, levels } => step.quantize(*scale, *levels, arena),
+                    StepOp::DequantizeValues { scale, zero_point } => step.dequantize(*scale, *zero_point, arena),
+                    StepOp::Float(layer) => step.run_float(layer, &self.threads, arena),
+                    StepOp::FakeQuantize(q) => step.fake_quantize(*q, &self.threads, arena),
+                    StepOp::Logits => step.unload(arena, &mut logits),
                 }
-                after(step, &self.arena, &self.kernels);
+                after(step, arena, &self.kernels);
             }
         }
         logits

@@ -1,14 +1,15 @@
 use std::ops::Range;
 
+use super::float_layer::FloatLayer;
 use crate::{
-    graph::NodeId,
+    graph::{NodeId, QParams},
     kernels::{
         Add, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten, interleave,
         mean, shuffle,
     },
 };
 
-/// Where a node's levels lie in the arena.
+/// Where a node's levels lie in the arena, or its values: dense float32 from the range's start on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Place {
     /// The buffer.
@@ -41,6 +42,18 @@ pub(super) enum StepOp {
     Dequantize { scale: f32 },
     /// Levels to levels.
     Layer(Box<Layer>),
+    /// Float image to values.
+    Image,
+    /// Values to levels.
+    QuantizeValues { scale: f32, levels: Levels },
+    /// Levels to values.
+    DequantizeValues { scale: f32, zero_point: u8 },
+    /// Values to values.
+    Float(Box<FloatLayer>),
+    /// Values moved to levels, where they lie.
+    FakeQuantize(QParams),
+    /// Values to logits.
+    Logits,
 }
 
 #[derive(Debug)]

@@ -17,6 +17,7 @@ mod simd;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 pub use channels::{add_channels, copy_channels, shuffle, unshuffle};
 pub use conv::{Geometry, conv, conv_input_grad, conv_weight_grad};
@@ -28,6 +29,7 @@ pub use pointwise::{
 };
 pub use pool::{max_pool, max_pool_grad, mean_pixels, mean_pixels_grad};
 pub use stats::{histogram, min_max, to_nchw, to_nhwc};
+pub use threads::Threads;
 
 use std::{
     fmt::Debug,

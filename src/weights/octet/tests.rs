@@ -235,6 +235,51 @@ fn what_does_not_fit_is_named() {
     assert!(read(&path).expect_err("not ours").to_string().contains("not an int8 file"));
 }
 
+/// As files were before observers had schemes and bits, and before layers were left in float.
+#[test]
+fn files_of_the_first_form_still_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.octet.safetensors");
+    let nodes = json!([
+        ["x", {"input": [3, 1, 1]}, null, []],
+        ["y", "quant", {"observer": "histogram", "quant_max": 127}, [0]],
+        ["w", {"linear": [false, false, 0]}, null, [1]],
+    ]);
+    let document = json!({"format": 1, "model": "m", "nodes": nodes, "labels": [], "preprocess": null, "recipe": null});
+    assert_eq!(made(&path, &document), "");
+    let (graph, _) = read(&path).expect("read");
+    assert_eq!(graph.nodes[1].numeric, Numeric::Observed(ActivationSpec::new(ObserverKind::Histogram, 127)));
+}
+
+/// Float where int8 stands beside it, and the other way round.
+#[test]
+fn a_border_without_its_stub_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.octet.safetensors");
+    let graph = mixed();
+    let last = graph.output();
+    let mut direct = graph.clone();
+    let before = graph.node(graph.node(last).inputs[0]).inputs[0];
+    direct.nodes[last.index()].inputs = vec![before];
+    direct.nodes.remove(last.index() - 1);
+    let error = write(&path, &direct, &Meta::default()).expect_err("a dequantize is missing").to_string();
+    assert!(error.contains("`float`") && error.contains("dequantize is missing"), "{error}");
+    // The same by a file that says so.
+    let nodes = json!([
+        ["x", {"input": [3, 1, 1]}, null, []],
+        ["y", "quant", 3, [0]],
+        ["w", {"linear": [false, false, 0]}, null, [1]],
+    ]);
+    let document = json!({"format": 1, "model": "m", "nodes": nodes, "labels": [], "preprocess": null, "recipe": null});
+    let weight = Raw::float(vec![2, 3], &[0.5; 6]);
+    let scales = Raw::float(vec![1], &[0.1]);
+    let entry = [("octet".to_owned(), document.to_string())].into();
+    let bytes = serialize([("w.weight", weight), ("activation_scales", scales)], Some(entry)).expect("bytes");
+    fs::write(&path, bytes).expect("a file");
+    let error = read(&path).expect_err("a dequantize is missing").to_string();
+    assert!(error.contains("`w`") && error.contains("dequantize is missing"), "{error}");
+}
+
 #[test]
 fn labels_must_be_one_a_class() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,0 +1,242 @@
+use crate::{
+    exec::{
+        ExecError,
+        float::{function, linear_geometry, pool_geometry},
+    },
+    graph::{BatchNorm2d, Conv2d, Graph, Linear, Node, NodeId, Op, Shape, Tensor},
+    kernels::float::{self as kernel, Float, Function, Geometry},
+};
+
+/// A layer in float32 between dense NHWC buffers of one image, its weights as the float kernels read them.
+#[derive(Debug)]
+pub(super) enum FloatLayer {
+    Conv(Conv),
+    /// `[channels]` each: batch norm by its running statistics.
+    ScaleShift {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
+    Apply(Function),
+    MaxPool(Geometry),
+    Mean(Shape),
+    Add {
+        relu: bool,
+    },
+    /// The second factor is one a channel.
+    Mul {
+        channels: usize,
+        pixels: usize,
+    },
+    /// `width` channels from channel `from` of rows of `from_channels` to channel `to` of rows of `to_channels`.
+    Copy {
+        from_channels: usize,
+        from: usize,
+        to_channels: usize,
+        to: usize,
+        width: usize,
+    },
+    Shuffle {
+        channels: usize,
+        groups: usize,
+    },
+    Flatten(Shape),
+    /// Its values move on as they are.
+    Identity,
+}
+
+/// A convolution or linear layer.
+#[derive(Debug)]
+pub(super) struct Conv {
+    /// Of the whole layer, or of one group.
+    geometry: Geometry,
+    kind: Kind,
+    /// `[kh, kw, in, out]`, one after the other for each group; depthwise `[kh, kw, channels]`.
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    relu: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Dense,
+    Depthwise,
+    /// So many groups of more than a channel, one after the other.
+    Grouped(usize),
+}
+
+impl FloatLayer {
+    /// What computes a float node; a concatenation's inputs are each a [`FloatLayer::Copy`] of their own, see
+    /// [`FloatLayer::cat`].
+    pub(super) fn new(graph: &Graph, id: NodeId) -> Result<Self, ExecError> {
+        let node = graph.node(id);
+        let from = node.inputs.first().map_or(node.shape, |i| graph.node(*i).shape);
+        Ok(match &node.op {
+            Op::Conv2d(conv) => Self::Conv(Conv::new(node, conv, from)?),
+            Op::Linear(linear) => Self::Conv(Conv::linear(node, linear, from)?),
+            Op::BatchNorm2d(norm) => Self::norm(norm),
+            Op::Activation(a) => Self::Apply(function(*a)),
+            Op::MaxPool2d(p) => Self::MaxPool(pool_geometry(p, 1, from, node.shape)),
+            Op::AdaptiveAvgPool2d | Op::MeanHw => Self::Mean(from),
+            Op::Add { relu } => Self::Add { relu: *relu },
+            // Equal shapes are the broadcast over a single pixel of as many channels.
+            Op::Mul if graph.node(node.inputs[1]).shape == from => Self::Mul { channels: from.len(), pixels: 1 },
+            Op::Mul => Self::Mul { channels: from.c, pixels: from.pixels() },
+            Op::Chunk { index, .. } => {
+                let width = node.shape.c;
+                Self::Copy { from_channels: from.c, from: index * width, to_channels: width, to: 0, width }
+            }
+            Op::ChannelShuffle { groups } => Self::Shuffle { channels: from.c, groups: *groups },
+            Op::Flatten => Self::Flatten(from),
+            Op::Input | Op::QuantStub | Op::DeQuantStub | Op::Cat | Op::Dropout { .. } | Op::StochasticDepth { .. } => {
+                Self::Identity
+            }
+        })
+    }
+
+    /// What puts input `index` of a concatenation in its place.
+    pub(super) fn cat(graph: &Graph, node: &Node, index: usize) -> Self {
+        let channels = |i: &NodeId| graph.node(*i).shape.c;
+        let width = channels(&node.inputs[index]);
+        let to = node.inputs[..index].iter().map(channels).sum();
+        Self::Copy { from_channels: width, from: 0, to_channels: node.shape.c, to, width }
+    }
+
+    /// `(x - mean) / sqrt(var + eps) * weight + bias`, in the float executor's order.
+    fn norm(norm: &BatchNorm2d) -> Self {
+        let scale: Vec<f32> =
+            norm.weight.data.iter().zip(norm.running_var.data.iter()).map(|(w, v)| w / (v + norm.eps).sqrt()).collect();
+        let shift = norm.bias.data.iter().zip(norm.running_mean.data.iter()).zip(&scale);
+        let shift = shift.map(|((b, m), s)| b - m * s).collect();
+        Self::ScaleShift { scale, shift }
+    }
+
+    /// What it costs, in multiply-adds or as long as they take: whether other threads are worth waking.
+    pub(super) fn work(&self, values: usize) -> usize {
+        match self {
+            Self::Conv(conv) => {
+                let g = &conv.geometry;
+                let depth = if conv.kind == Kind::Depthwise { 1 } else { g.channels };
+                values * depth * g.kernel[0] * g.kernel[1]
+            }
+            Self::MaxPool(g) => values * g.kernel[0] * g.kernel[1],
+            Self::Mean(from) => from.len(),
+            Self::ScaleShift { .. }
+            | Self::Apply(_)
+            | Self::Add { .. }
+            | Self::Mul { .. }
+            | Self::Copy { .. }
+            | Self::Shuffle { .. }
+            | Self::Flatten(_)
+            | Self::Identity => values * 10,
+        }
+    }
+
+    /// Computes it from its one or two inputs.
+    pub(super) fn run(&self, inputs: &[&[f32]], y: &mut [f32]) {
+        let x = inputs[0];
+        match self {
+            Self::Conv(conv) => conv.run(x, y),
+            Self::ScaleShift { scale, shift } => kernel::scale_shift(x, scale, shift, Function::Identity, y),
+            Self::Apply(f) => kernel::apply(x, *f, y),
+            Self::MaxPool(g) => kernel::max_pool(g, x, y),
+            Self::Mean(from) => kernel::mean_pixels(x, from.c, from.pixels(), y),
+            Self::Add { relu } => kernel::add(x, inputs[1], *relu, y),
+            Self::Mul { channels, pixels } => kernel::mul_channels(x, inputs[1], *channels, *pixels, y),
+            Self::Copy { from_channels, from, to_channels, to, width } => {
+                kernel::copy_channels((x, *from_channels, *from), (y, *to_channels, *to), *width);
+            }
+            Self::Shuffle { channels, groups } => kernel::shuffle(x, *channels, *groups, y),
+            Self::Flatten(from) => kernel::to_nchw(x, from.c, from.pixels(), y),
+            Self::Identity => y.copy_from_slice(x),
+        }
+    }
+}
+
+impl Conv {
+    fn new(node: &Node, conv: &Conv2d, from: Shape) -> Result<Self, ExecError> {
+        let kind = match conv.groups {
+            _ if conv.is_depthwise() => Kind::Depthwise,
+            1 => Kind::Dense,
+            groups => Kind::Grouped(groups),
+        };
+        let groups = if let Kind::Grouped(groups) = kind { groups } else { 1 };
+        let geometry = Geometry {
+            batch: 1,
+            input: [from.h, from.w],
+            output: [node.shape.h, node.shape.w],
+            channels: from.c / groups,
+            out_channels: node.shape.c / groups,
+            kernel: conv.kernel(),
+            stride: conv.stride,
+            padding: [conv.padding; 2],
+        };
+        Self::with(node, geometry, kind, conv.weight.float(), conv.bias.as_ref(), conv.relu)
+    }
+
+    fn linear(node: &Node, linear: &Linear, from: Shape) -> Result<Self, ExecError> {
+        let geometry = linear_geometry(1, from, node.shape);
+        Self::with(node, geometry, Kind::Dense, linear.weight.float(), linear.bias.as_ref(), linear.relu)
+    }
+
+    fn with(
+        node: &Node,
+        geometry: Geometry,
+        kind: Kind,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        relu: bool,
+    ) -> Result<Self, ExecError> {
+        let Some(weight) = weight else {
+            let detail = "its output is float and its weight is int8: convert the graph again".to_owned();
+            return Err(ExecError::Unsupported { node: node.name.clone(), op: node.op.name(), detail });
+        };
+        let taps = geometry.kernel[0] * geometry.kernel[1];
+        let weight = match kind {
+            Kind::Depthwise => taps_outermost(&weight.data, 1, taps),
+            Kind::Dense | Kind::Grouped(_) => {
+                let filter = taps * geometry.channels;
+                let groups = weight.data.chunks_exact(geometry.out_channels * filter);
+                groups.flat_map(|group| taps_outermost(group, geometry.channels, taps)).collect()
+            }
+        };
+        let bias = bias.map(|b| b.data.to_vec());
+        Ok(Self { geometry, kind, weight, bias, relu })
+    }
+
+    fn run(&self, x: &[f32], y: &mut [f32]) {
+        let (g, bias) = (&self.geometry, self.bias.as_deref());
+        match self.kind {
+            Kind::Dense => kernel::conv(g, x, &self.weight, bias, self.relu, y),
+            Kind::Depthwise => kernel::depthwise(g, x, &self.weight, bias, self.relu, y),
+            Kind::Grouped(groups) => self.run_groups(groups, x, y),
+        }
+    }
+
+    /// Group after group, each copied together. No model of the zoo has such a layer: this is for graphs from elsewhere,
+    /// and not tuned.
+    fn run_groups(&self, groups: usize, x: &[f32], y: &mut [f32]) {
+        let g = &self.geometry;
+        let (c, n) = (g.channels, g.out_channels);
+        let (from, to) = (x.len() / groups, y.len() / groups);
+        f32::with_scratch(from + to, |scratch| {
+            let (part, out) = scratch.split_at_mut(from);
+            for (i, weight) in self.weight.chunks_exact(self.weight.len() / groups).enumerate() {
+                kernel::copy_channels((x, groups * c, i * c), (part, c, 0), c);
+                let bias = self.bias.as_ref().map(|b| &b[i * n..(i + 1) * n]);
+                kernel::conv(g, part, weight, bias, self.relu, out);
+                kernel::copy_channels((out, n, 0), (y, groups * n, i * n), n);
+            }
+        });
+    }
+}
+
+/// `[out, in, taps]` to `[taps, in, out]`.
+fn taps_outermost(weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
+    let filter = channels * taps;
+    let out = weight.len() / filter;
+    let at = |i: usize| {
+        let (tap, c, o) = (i / (channels * out), i / out % channels, i % out);
+        weight[o * filter + c * taps + tap]
+    };
+    (0..weight.len()).map(at).collect()
+}
