@@ -86,7 +86,9 @@ fn prepare(choices: &Choices) -> String {
         code += &match other {
             // What PyTorch's user adds by hand, Octet puts there itself.
             Override::Float => {
-                format!("model.get_submodule(\"{name}\").qconfig = None  # with DeQuantStub before and QuantStub behind it\n")
+                format!(
+                    "model.get_submodule(\"{name}\").qconfig = None  # with DeQuantStub before and QuantStub behind it\n"
+                )
             }
             Override::Int8 { activation: own, weight: own_weight } => format!(
                 "model.get_submodule(\"{name}\").qconfig = QConfig(\n    activation={}\n    weight={},\n)\n",

@@ -44,7 +44,10 @@ enum Output {
 /// Every layer of the fused graph, with what it has of its own.
 pub(super) fn layers_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f32) {
     let Some(Stage::Fused { graph, .. }) = view.stage_before(Step::Prepare).map(AsRef::as_ref) else {
-        prose(ui, "Once the model is fused, each of its layers can have an observer of its own here, or stay in float.");
+        prose(
+            ui,
+            "Once the model is fused, each of its layers can have an observer of its own here, or stay in float.",
+        );
         return;
     };
     if !bench.prepare.layers.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, graph)) {

@@ -14,7 +14,8 @@ pub(super) fn prepare_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: 
         banner_ui(ui, Tone::FakeQuantized, &study.to_string());
     }
     if let Some(Stage::Prepared { report, graph, warnings, .. }) = view.stage_of(Step::Prepare).map(AsRef::as_ref) {
-        let [observed, float, all] = [report.observed.len(), report.float.len(), graph.nodes.len()].map(|n| n.to_string());
+        let [observed, float, all] =
+            [report.observed.len(), report.float.len(), graph.nodes.len()].map(|n| n.to_string());
         let placed = ("observers placed", observed.as_str(), Some(Tone::Observed));
         let left = ("left in float", float.as_str(), Some(Tone::Float));
         figures_ui(ui, &[placed, left, ("nodes", all.as_str(), None)]);
