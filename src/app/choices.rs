@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    Backend, Calibration, Catalog, FuseOptions, ModelId, ObserverKind, Place, PreprocessChoice, PublishedWeights,
-    QConfig, Recipe, Source, TrainConfig, WeightsChoice, catalog,
+    ActivationSpec, Backend, Calibration, Catalog, FuseOptions, ModelId, Place, PreprocessChoice, PublishedWeights,
+    QConfig, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.
@@ -29,15 +29,15 @@ pub struct Choices {
     pub train: TrainConfig,
     /// Fusions that are switched off, by the layer's name.
     pub unfused: BTreeSet<String>,
-    /// Whose defaults.
-    pub backend: Backend,
-    /// What watches activations.
-    pub observer: ObserverKind,
+    /// How activations and weights become int8, layer by layer.
+    pub qconfig: QConfig,
     /// How many images.
     pub calibration: Calibration,
     /// Where the int8 file goes.
     pub out: String,
     folder: PathBuf,
+    /// Whose layers `unfused` and the overrides name.
+    layers_of: ModelId,
 }
 
 impl Choices {
@@ -54,11 +54,11 @@ impl Choices {
             place: Place::from_env(),
             train: recipe.train,
             unfused: BTreeSet::new(),
-            backend: recipe.qconfig.name,
-            observer: recipe.qconfig.activation.observer,
+            qconfig: recipe.qconfig,
             calibration: recipe.calibration,
             out: String::new(),
             folder,
+            layers_of: recipe.model,
         };
         choices.name_the_file();
         choices
@@ -87,9 +87,29 @@ impl Choices {
         (all, picked)
     }
 
-    /// The qconfig as chosen.
-    pub fn qconfig(&self) -> QConfig {
-        QConfig::new(self.backend).with_observer(self.observer)
+    /// Another backend's defaults for weights and levels; what else was chosen stays.
+    pub fn take_backend(&mut self, backend: Backend) {
+        let ActivationSpec { observer, scheme, bits, percentile, .. } = self.qconfig.activation;
+        let plain = QConfig::new(backend);
+        let weight = WeightSpec { observer: plain.weight.observer, ..self.qconfig.weight };
+        let activation = ActivationSpec { observer, scheme, percentile, ..plain.activation.with_bits(bits) };
+        self.qconfig = QConfig { activation, weight, overrides: std::mem::take(&mut self.qconfig.overrides), ..plain };
+    }
+
+    /// As many bits for activations and weights; with 8 the levels are the backend's.
+    pub fn take_bits(&mut self, bits: u8) {
+        self.qconfig.weight.bits = bits;
+        self.qconfig.activation.bits = bits;
+        self.take_backend(self.qconfig.name);
+    }
+
+    /// Drops what was chosen for the layers of another model than the one that is picked now.
+    pub fn forget_other_layers(&mut self) {
+        if self.layers_of != self.model {
+            self.unfused.clear();
+            self.qconfig.overrides.clear();
+            self.layers_of = self.model;
+        }
     }
 
     /// The fusions as chosen.
@@ -105,7 +125,7 @@ impl Choices {
             data: if data.is_empty() { Source::Sample } else { Source::Path(PathBuf::from(data)) },
             preprocess: self.preprocess.clone(),
             unfused: self.unfused.clone(),
-            qconfig: self.qconfig(),
+            qconfig: self.qconfig.clone(),
             calibration: self.calibration,
             train: self.train,
             ..Recipe::new(self.model)
@@ -116,5 +136,40 @@ impl Choices {
     pub fn reopens(&self, recipe: &Recipe) -> bool {
         let own = self.recipe();
         own.model != recipe.model || own.data != recipe.data || own.preprocess != recipe.preprocess
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{ObserverKind, Override, Scheme};
+
+    #[test]
+    fn a_backend_brings_its_levels_and_leaves_the_rest() {
+        let mut choices = Choices::new(PathBuf::new());
+        choices.qconfig.activation.observer = ObserverKind::Mse;
+        choices.qconfig.activation.scheme = Scheme::Symmetric;
+        choices.qconfig.overrides.insert("fc".to_owned(), Override::Float);
+        choices.take_backend(Backend::Qnnpack);
+        let config = &choices.qconfig;
+        assert_eq!((config.activation.quant_max, config.activation.observer), (255, ObserverKind::Mse));
+        assert_eq!((config.weight.observer, config.overrides.len()), (ObserverKind::MinMax, 1));
+        choices.take_backend(Backend::X86);
+        choices.take_bits(5);
+        assert_eq!((choices.qconfig.activation.quant_max, choices.qconfig.weight.bits), (31, 5));
+        choices.take_bits(8);
+        assert_eq!(choices.qconfig.activation.quant_max, 127, "x86's own again");
+    }
+
+    #[test]
+    fn another_model_has_other_layers() {
+        let mut choices = Choices::new(PathBuf::new());
+        choices.unfused.insert("conv1.0".to_owned());
+        choices.qconfig.overrides.insert("fc".to_owned(), Override::Float);
+        choices.forget_other_layers();
+        assert_eq!((choices.unfused.len(), choices.qconfig.overrides.len()), (1, 1), "the same model");
+        choices.model = ModelId::ResNet18;
+        choices.forget_other_layers();
+        assert!(choices.unfused.is_empty() && choices.qconfig.overrides.is_empty());
     }
 }

@@ -76,6 +76,7 @@ pub struct Workbench {
     pub(super) inspector: Inspector,
     pub(super) drawer: bool,
     pub(super) log: status::Log,
+    pub(super) prepare: screens::PrepareScreen,
     pub(super) calibrate: screens::CalibrateScreen,
     pub(super) download: screens::DownloadCard,
     pub(super) opening: bool,
@@ -100,6 +101,7 @@ impl Workbench {
             inspector: Inspector::default(),
             drawer: false,
             log: status::Log::default(),
+            prepare: screens::PrepareScreen::default(),
             calibrate: screens::CalibrateScreen::default(),
             download: screens::DownloadCard::default(),
             opening: false,
@@ -120,6 +122,7 @@ impl Workbench {
     /// Starts over with what is picked. The file takes the new name only now: until then it is the open model's.
     pub(super) fn open_chosen(&mut self) {
         self.choices.name_the_file();
+        self.choices.forget_other_layers();
         self.ask(Command::Open(Box::new(self.choices.recipe())));
     }
 

@@ -58,6 +58,8 @@ pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::Device;
 pub use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, Scheme, WeightSpec};
 pub use crate::int8_model::{Likely, likeliest};
-pub use crate::quant::{Backend, Choosable, ConvertReport, FuseOptions, Override, QConfig, Study, Warning, choosable};
+pub use crate::quant::{
+    Backend, Choosable, ConvertReport, FuseOptions, FuseReport, Override, QConfig, Study, Warning, choosable,
+};
 pub use crate::train::{EpochReport, Optimizer, Score, TrainConfig, TrainEvent};
 pub use crate::zoo::{ModelConfig, ModelId};

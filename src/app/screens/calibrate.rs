@@ -1,7 +1,7 @@
 use eframe::egui::{Align, Layout, Rect, RichText, ScrollArea, Sense, Ui, vec2};
 use egui_extras::{Column, TableBuilder};
 
-use super::prose;
+use super::{prose, warnings_ui};
 use crate::app::controls::number_ui;
 use crate::app::number;
 use crate::app::plot::{Histogram, histogram_ui, range_ui, spark_ui};
@@ -50,6 +50,9 @@ pub(super) fn calibrate_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             "Training images run through the float model while every observer watches the values that pass. The range of each is drawn here, batch by batch.",
         );
         return;
+    }
+    if let Some(Stage::Calibrated { warnings, .. }) = view.stage_of(Step::Calibrate).map(AsRef::as_ref) {
+        warnings_ui(ui, warnings);
     }
     let selected = selected(bench, view);
     let room = ui.available_size();

@@ -3,7 +3,9 @@ use eframe::egui::{Label, RichText, ScrollArea, Ui};
 use crate::app::choices::Choices;
 use crate::app::theme::{self, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{Backend, ModelId, ObserverKind, Source, Step, View};
+use crate::session::{
+    ActivationSpec, BITS, ModelId, ObserverKind, Override, QConfig, Scheme, Source, Step, View, WeightSpec,
+};
 
 /// The PyTorch code that does the same, with the user's choices in it.
 pub(super) fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -60,34 +62,82 @@ fn code(step: Step, model: ModelId, classes: usize, data: &Source, choices: &Cho
 }
 
 fn prepare(choices: &Choices) -> String {
-    let backend = choices.backend;
-    let engine = match backend {
-        Backend::X86 | Backend::Fbgemm | Backend::Onednn | Backend::Qnnpack => backend.name(),
-    };
+    let config = &choices.qconfig;
+    let engine = config.name.name();
     let mut code = format!(
         "from torch.ao.quantization import QConfig, get_default_qconfig, prepare\n\n\
          torch.backends.quantized.engine = \"{engine}\"\nqconfig = get_default_qconfig(\"{engine}\")\n"
     );
-    let observer = match choices.observer {
-        ObserverKind::Histogram
-        | ObserverKind::Percentile
-        | ObserverKind::Mse
-        | ObserverKind::Entropy
-        | ObserverKind::PerChannelMinMax => None,
-        ObserverKind::MinMax => Some("MinMaxObserver"),
-        ObserverKind::MovingAverageMinMax => Some("MovingAverageMinMaxObserver"),
-    };
-    if let Some(observer) = observer {
-        let reduced = match backend {
-            Backend::X86 | Backend::Fbgemm => "True",
-            Backend::Onednn | Backend::Qnnpack => "False",
-        };
+    let plain = QConfig::new(config.name);
+    if (config.activation, config.weight) != (plain.activation, plain.weight) {
+        let (activation, weight) = (activation(config.activation), weight(config.weight));
+        let mut imports = vec![activation.0, weight.0];
+        imports.sort_unstable();
+        imports.dedup();
         code += &format!(
-            "from torch.ao.quantization import {observer}\n\
-             qconfig = QConfig(activation={observer}.with_args(reduce_range={reduced}), weight=qconfig.weight)\n"
+            "from torch.ao.quantization import {}\nqconfig = QConfig(\n    activation={}\n    weight={},\n)\n",
+            imports.join(", "),
+            activation.1,
+            weight.1
         );
     }
-    code + "model.qconfig = qconfig\nprepare(model, inplace=True)\n"
+    code += "model.qconfig = qconfig\n";
+    for (name, other) in &config.overrides {
+        code += &match other {
+            // What PyTorch's user adds by hand, Octet puts there itself.
+            Override::Float => {
+                format!(
+                    "model.get_submodule(\"{name}\").qconfig = None  # with DeQuantStub before and QuantStub behind it\n"
+                )
+            }
+            Override::Int8 { activation: own, weight: own_weight } => format!(
+                "model.get_submodule(\"{name}\").qconfig = QConfig(\n    activation={}\n    weight={},\n)\n",
+                activation(own.unwrap_or(config.activation)).1,
+                weight(own_weight.unwrap_or(config.weight)).1
+            ),
+        };
+    }
+    code + "prepare(model, inplace=True)\n"
+}
+
+/// PyTorch's observer, and how it is made.
+fn activation(spec: ActivationSpec) -> (&'static str, String) {
+    let (observer, note) = match spec.observer {
+        ObserverKind::MinMax | ObserverKind::PerChannelMinMax => ("MinMaxObserver", ""),
+        ObserverKind::MovingAverageMinMax => ("MovingAverageMinMaxObserver", ""),
+        ObserverKind::Histogram => ("HistogramObserver", ""),
+        ObserverKind::Percentile => ("HistogramObserver", "  # the nearest: PyTorch has no percentile observer"),
+        ObserverKind::Mse => ("HistogramObserver", "  # the nearest: PyTorch has no MSE observer"),
+        ObserverKind::Entropy => ("HistogramObserver", "  # the nearest: PyTorch has no entropy observer"),
+    };
+    let scheme = match spec.scheme {
+        Scheme::Affine => "",
+        Scheme::Symmetric => ", qscheme=torch.per_tensor_symmetric",
+    };
+    let levels = match (spec.bits < BITS, spec.quant_max) {
+        (true, most) => format!("quant_min=0, quant_max={most}"),
+        (false, 127) => "reduce_range=True".to_owned(),
+        (false, _) => "reduce_range=False".to_owned(),
+    };
+    (observer, format!("{observer}.with_args({levels}{scheme}),{note}"))
+}
+
+/// The same of a weight.
+fn weight(spec: WeightSpec) -> (&'static str, String) {
+    let per_tensor = spec.observer == ObserverKind::MinMax;
+    let (observer, per) =
+        if per_tensor { ("MinMaxObserver", "tensor") } else { ("PerChannelMinMaxObserver", "channel") };
+    let scheme = match spec.scheme {
+        Scheme::Symmetric => "symmetric",
+        Scheme::Affine => "affine",
+    };
+    let levels = if spec.bits < BITS {
+        let half = 1_i32 << (spec.bits - 1);
+        format!(", quant_min={}, quant_max={}", -half, half - 1)
+    } else {
+        String::new()
+    };
+    (observer, format!("{observer}.with_args(dtype=torch.qint8, qscheme=torch.per_{per}_{scheme}{levels})"))
 }
 
 #[cfg(test)]
@@ -95,17 +145,27 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::session::Backend;
 
     #[test]
     fn the_code_holds_the_users_choices() {
         let mut choices = Choices::new(PathBuf::new());
-        choices.backend = Backend::Qnnpack;
-        choices.observer = ObserverKind::MinMax;
+        choices.take_backend(Backend::Qnnpack);
+        choices.qconfig.activation.observer = ObserverKind::MinMax;
         choices.calibration.batches = 7;
         let code = |step| code(step, ModelId::ResNet18, 33, &Source::Sample, &choices);
         assert!(code(Step::Stubs).contains("models.resnet18(weights=None, quantize=False, num_classes=33)"));
         assert!(code(Step::Prepare).contains("get_default_qconfig(\"qnnpack\")"));
         assert!(code(Step::Prepare).contains("MinMaxObserver.with_args(reduce_range=False)"));
         assert!(code(Step::Calibrate).contains("if i == 7:"));
+        choices.qconfig.activation.scheme = Scheme::Symmetric;
+        choices.take_bits(6);
+        choices.qconfig.overrides.insert("fc".to_owned(), Override::Float);
+        let prepare = super::prepare(&choices);
+        assert!(prepare.contains("quant_min=0, quant_max=63, qscheme=torch.per_tensor_symmetric),\n"), "{prepare}");
+        assert!(prepare.contains("per_tensor_symmetric, quant_min=-32, quant_max=31)"), "{prepare}");
+        assert!(prepare.contains("model.get_submodule(\"fc\").qconfig = None"), "{prepare}");
+        choices.qconfig.activation.observer = ObserverKind::Mse;
+        assert!(super::prepare(&choices).contains("no MSE observer\n"), "a comment ends its line");
     }
 }

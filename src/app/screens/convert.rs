@@ -3,26 +3,30 @@ use eframe::egui::{Grid, RichText, Ui};
 use super::saturation::saturation_ui;
 use super::{heading, prose};
 use crate::app::browse::Field;
-use crate::app::controls::path_ui;
+use crate::app::controls::{banner_ui, figures_ui, path_ui};
 use crate::app::number;
 use crate::app::plot::{BarItem, Table, bars_ui, table_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{ConvertReport, Measured, Stage, Step, View};
+use crate::session::{ConvertReport, Measured, Stage, Step, StudyResult, View};
 
 /// What int8 costs and saves, all of the file as it was read back.
 pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     match view.stage_of(Step::Convert).map(AsRef::as_ref) {
-        Some(Stage::Saved { measured, report, .. }) => {
+        Some(Stage::Saved { measured, report, study, .. }) => {
             measured_ui(ui, measured);
+            study_ui(ui, study.as_ref());
             file_ui(ui, bench);
             let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
             saturation_ui(ui, &measured.saturation, reduced);
             layers_ui(ui, report);
         }
-        Some(Stage::Converted { report, .. }) => {
-            prose(ui, "Converted. Saved, the file is read back, and what was read is measured.");
-            file_ui(ui, bench);
+        Some(stage @ Stage::Converted { report, study, .. }) => {
+            study_ui(ui, study.as_ref());
+            if !stage.is_study_alone() {
+                prose(ui, "Converted. Saved, the file is read back, and what was read is measured.");
+                file_ui(ui, bench);
+            }
             layers_ui(ui, report);
         }
         Some(
@@ -38,6 +42,14 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             "Weights become int8, activations uint8 with the scales that calibration found. Then the model is saved, read back from its file, and measured: accuracy, bytes, milliseconds.",
         ),
     }
+}
+
+/// Of a qconfig that is for study: why it is one, and what fake quantization says of it.
+fn study_ui(ui: &mut Ui, study: Option<&StudyResult>) {
+    let Some(StudyResult { study, accuracy }) = study else { return };
+    let accuracy = accuracy.map_or(number::NONE.to_owned(), number::percent);
+    figures_ui(ui, &[("accuracy, fake-quantized", &accuracy, Some(Tone::FakeQuantized))]);
+    banner_ui(ui, Tone::FakeQuantized, &study.to_string());
 }
 
 fn file_ui(ui: &mut Ui, bench: &mut Workbench) {

@@ -10,6 +10,7 @@ mod download;
 mod fuse;
 mod graphs;
 mod images;
+mod layers;
 mod prepare;
 mod saturation;
 mod stubs;
@@ -17,15 +18,16 @@ mod weights;
 
 use eframe::egui::{self, Button, RichText, ScrollArea, Ui};
 
-use super::controls::primary_ui;
-use super::theme;
+use super::controls::{banner_ui, primary_ui};
+use super::theme::{self, Tone};
 use super::workbench::{Place, Workbench};
-use crate::session::{Command, Stage, Step, View, ships_weights};
+use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
 
 pub(super) use calibrate::CalibrateScreen;
 pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
+pub(super) use layers::PrepareScreen;
 
 /// Three ways to look at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +83,7 @@ pub(super) fn command(bench: &Workbench, view: &View) -> Option<Command> {
             }
         }
         Step::Fuse => Command::Fuse(choices.fuse()),
-        Step::Prepare => Command::Prepare(choices.qconfig()),
+        Step::Prepare => Command::Prepare(choices.qconfig.clone()),
         Step::Calibrate => Command::Calibrate(choices.calibration),
         Step::Convert => match view.stage_of(Step::Convert) {
             Some(_) => Command::Save(choices.out()),
@@ -153,7 +155,10 @@ pub(super) fn screen_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             Step::Calibrate => calibrate::calibrate_ui(ui, bench, view),
             Step::Stubs => scrolled(ui, |ui| stubs::stubs_ui(ui, bench, view)),
             Step::Weights => scrolled(ui, |ui| weights::weights_ui(ui, bench, view)),
-            Step::Prepare => scrolled(ui, |ui| prepare::prepare_ui(ui, bench, view)),
+            Step::Prepare => {
+                let room = ui.available_height();
+                scrolled(ui, |ui| prepare::prepare_ui(ui, bench, view, room));
+            }
             Step::Convert => scrolled(ui, |ui| convert::convert_ui(ui, bench, view)),
         },
     }
@@ -174,6 +179,17 @@ fn scrolled(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
         let room = egui::Margin { right: 16, ..egui::Margin::ZERO };
         egui::Frame::NONE.inner_margin(room).show(ui, draw);
     });
+}
+
+/// What a user should know before he goes on: the first few as banners, the rest counted.
+fn warnings_ui(ui: &mut Ui, warnings: &[Warning]) {
+    const SHOWN: usize = 4;
+    for warning in warnings.iter().take(SHOWN) {
+        banner_ui(ui, Tone::Trouble, &warning.to_string());
+    }
+    if warnings.len() > SHOWN {
+        prose(ui, &format!("{} more warnings are in the log.", warnings.len() - SHOWN));
+    }
 }
 
 /// A paragraph of secondary text, no wider than the eye likes.
