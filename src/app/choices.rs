@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    Backend, Calibration, Catalog, FuseOptions, ModelId, ObserverKind, Place, PublishedWeights, QConfig, Recipe, Source,
-    TrainConfig, WeightsChoice, catalog,
+    Backend, Calibration, Catalog, FuseOptions, ModelId, ObserverKind, Place, PublishedWeights, QConfig, Recipe,
+    Source, TrainConfig, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.

@@ -256,7 +256,8 @@ fn augmentation_flips_and_shifts_by_its_seed() {
 #[test]
 fn a_shorter_side_of_ones_own_is_cropped_from_the_middle() {
     // Ten columns a stripe: what the crop keeps tells how far the image was resized.
-    let image = Image { width: 100, height: 100, rgb: (0..10_000).flat_map(|i| [(i % 100 / 10 * 25) as u8; 3]).collect() };
+    let image =
+        Image { width: 100, height: 100, rgb: (0..10_000).flat_map(|i| [(i % 100 / 10 * 25) as u8; 3]).collect() };
     let fitted = |resize| Preprocess { resize, ..Preprocess::new(50, Fit::Crop) }.fit(&image);
     let ends = |resize| (fitted(resize).rgb[0], fitted(resize).rgb[49 * 3]);
     assert_eq!(ends(Some(50)), (0, 225), "the whole image");

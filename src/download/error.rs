@@ -26,7 +26,9 @@ pub enum DownloadError {
     Unreachable { address: String, reason: String },
     #[error("{address}: the server answered {status} ({}): {}", .meaning, remedy(*.status))]
     Status { address: String, status: u16, meaning: &'static str },
-    #[error("{address}: the server sent nothing for {seconds:.0} s ({kept} bytes are here): start again to go on from there")]
+    #[error(
+        "{address}: the server sent nothing for {seconds:.0} s ({kept} bytes are here): start again to go on from there"
+    )]
     Stalled { address: String, seconds: f64, kept: u64 },
     #[error(
         "{address}: the connection ended after {found} of {expected} bytes ({reason}): what has arrived is kept, start again \

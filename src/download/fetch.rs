@@ -35,8 +35,7 @@ pub fn fetch(
             return Ok(whole);
         }
         // Damaged since: it must not pass for the real one while that is on its way.
-        fs::remove_file(&whole)
-            .map_err(|source| DownloadError::Write { path: whole.display().to_string(), source })?;
+        fs::remove_file(&whole).map_err(|source| DownloadError::Write { path: whole.display().to_string(), source })?;
     }
     let mut part = Part::open(&whole)?;
     if !part.is_whole() {
@@ -106,12 +105,7 @@ impl Fetching<'_> {
         }
     }
 
-    fn receive(
-        &self,
-        part: &mut Part,
-        stream: &Stream,
-        on: &mut dyn FnMut(Transfer),
-    ) -> Result<(), DownloadError> {
+    fn receive(&self, part: &mut Part, stream: &Stream, on: &mut dyn FnMut(Transfer)) -> Result<(), DownloadError> {
         let total = part.tag().total;
         let expected = total.unwrap_or(self.remote.bytes);
         let mut pace = Pace::default();

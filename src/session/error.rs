@@ -1,5 +1,7 @@
 use super::{CommandKind, Step};
-use crate::{data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError};
+use crate::{
+    data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError,
+};
 use crate::{weights::WeightsError, zoo::ZooError};
 
 /// Why a command did nothing. What existed before it still does.
@@ -23,11 +25,9 @@ pub enum SessionError {
     Head { found: usize, expected: usize },
     #[error("the weights' head cannot be changed: they were not read from a file, or the images have no classes")]
     NoHead,
-    #[error("{path}: cannot be read as a table of published weights: {detail}")]
+    #[error("{path}: no table of published weights: {detail}")]
     WeightsTable { path: String, detail: String },
-    #[error(
-        "the weights are of {found}, but {expected} is open: open that model, or fetch the weights of {expected}"
-    )]
+    #[error("the weights are of {found}, but {expected} is open: open that model, or fetch the weights of {expected}")]
     OtherModel { found: String, expected: String },
     #[error(
         "the model has {model} classes, but the data has {data} ({labels}): {what} needs both to agree; pick other data or \

@@ -119,12 +119,7 @@ impl Opened {
     ///
     /// # Errors
     /// Those of the zoo.
-    pub fn with(
-        &self,
-        classes: usize,
-        preprocess: Preprocess,
-        recipe: &Recipe,
-    ) -> Result<(Self, Graph), SessionError> {
+    pub fn with(&self, classes: usize, preprocess: Preprocess, recipe: &Recipe) -> Result<(Self, Graph), SessionError> {
         Self { classes, preprocess, ..self.clone() }.build(recipe)
     }
 

@@ -10,7 +10,7 @@ use octet::session::{ModelId, Stage, Step};
 use crate::raster::Textures;
 use crate::{harness, snapshot};
 
-fn draw(ui: &mut Ui, window: &mut Window) {
+pub fn draw(ui: &mut Ui, window: &mut Window) {
     window.logic();
     window.ui(ui);
 }
@@ -23,7 +23,7 @@ fn open(size: [f32; 2], look: Theme, folder: &std::path::Path) -> (Harness<'stat
 }
 
 /// Draws until nothing runs and `ready` holds.
-fn until(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Window) -> bool) {
+pub fn until(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Window) -> bool) {
     let start = Instant::now();
     loop {
         harness.step();
@@ -38,7 +38,7 @@ fn until(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Window) 
     harness.run_steps(3);
 }
 
-fn done(window: &Window, step: Step) -> bool {
+pub fn done(window: &Window, step: Step) -> bool {
     window.view().stage_of(step).is_some()
 }
 

@@ -57,7 +57,8 @@ fn facts_ui(ui: &mut Ui, bench: &Workbench, weights: &PublishedWeights) {
     let weak = theme::palette(ui).weak;
     let size = format!("{}, about", number::bytes(weights.bytes()));
     let accuracy = format!("{} on ImageNet, first guess", number::percent(weights.top1 / 100.0));
-    let images = format!("shorter side {} px, centre {} px (small images stay as they are)", weights.resize, weights.size);
+    let images =
+        format!("shorter side {} px, centre {} px (small images stay as they are)", weights.resize, weights.size);
     let folder = bench.choices.place.folder.as_ref().map_or(number::NONE.to_owned(), |f| f.display().to_string());
     let facts = [
         ("file", weights.file.clone(), true),
