@@ -537,6 +537,43 @@ fn bad_weights_are_named() {
     assert!(sentence.contains("layer1.0.conv1.weight") || sentence.contains("conv1.weight"), "{sentence}");
 }
 
+/// timm's keys do not tell its variants apart: said by every command that trusts them.
+#[test]
+fn weights_of_timms_come_with_a_caution() {
+    use octet::zoo::{self, ModelConfig, ModelId};
+    use safetensors::tensor::{Dtype, TensorView};
+    let dir = TempDir::new().expect("a folder");
+    let config = ModelConfig { classes: 10, size: 32 };
+    let graph = zoo::init(&zoo::build(ModelId::MobileNetV3Small, config).expect("a model"), 1);
+    let names = fs::read_to_string("tests/fixtures/timm.mobilenet_v3_small.txt").expect("a fixture");
+    let entries = names.lines().map(|line| {
+        let (timm, torchvision) = line.split_once(' ').expect("two keys");
+        let params = graph.params();
+        let tensor = params.iter().find(|p| graph.key(p) == torchvision).expect("in the zoo").tensor;
+        let mut shape = tensor.shape.clone();
+        if timm == "conv_head.weight" {
+            shape.extend([1, 1]);
+        }
+        (timm.to_owned(), shape, tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+    });
+    let entries: Vec<_> = entries.collect();
+    let views = entries
+        .iter()
+        .map(|(key, shape, bytes)| (key, TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor")));
+    safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, &dir.path().join("t.safetensors")).expect("a file");
+    picture(&dir.path().join("a.png"), 32, |x, y| [x as u8, y as u8, 9]);
+    let model = ["--model", "mobilenet_v3_small"];
+    for args in [
+        &["eval", "t.safetensors"][..],
+        &["classify", "t.safetensors", "a.png", "--size", "32"],
+        &["ptq", "--weights", "t.safetensors", "--calibration-batches", "1"],
+    ] {
+        let output = octet(dir.path(), &[args, &model].concat());
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).matches("timm's keys").count(), 1, "{args:?}: {}", stderr(&output));
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_said_and_leaves_nothing() {

@@ -83,7 +83,7 @@ impl Stream {
             // A receiver that is gone wants nothing more.
             let _ = match get.call() {
                 Ok(response) => send(response, &to),
-                Err(error) => to.send(Message::Failed(failure(error.into_io()))).map_err(drop),
+                Err(error) => to.send(Message::Failed(failure(error))).map_err(drop),
             };
         };
         std::thread::Builder::new()
@@ -171,7 +171,8 @@ fn send(response: Response<Body>, to: &SyncSender<Message>) -> Result<(), ()> {
                 send(Message::Chunk(chunk))?;
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return send(Message::Failed(failure(e))),
+            // One of ureq's own comes wrapped, and is unwrapped here.
+            Err(e) => return send(Message::Failed(failure(e.into()))),
         }
     }
 }
@@ -195,10 +196,14 @@ fn range(text: &str) -> Option<(u64, Option<u64>)> {
     Some((from.trim().parse().ok()?, total.trim().parse().ok()))
 }
 
-fn failure(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Failure::Stalled,
-        _ => Failure::Broken(error.to_string()),
+fn failure(error: ureq::Error) -> Failure {
+    match error {
+        ureq::Error::Timeout(_) => Failure::Stalled,
+        ureq::Error::Io(e) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+            Failure::Stalled
+        }
+        ureq::Error::Io(e) => Failure::Broken(e.to_string()),
+        other => Failure::Broken(other.to_string()),
     }
 }
 

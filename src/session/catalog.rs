@@ -84,9 +84,7 @@ impl Catalog {
         if let Some(base) = base {
             catalog.base = base.to_owned();
         }
-        if !(catalog.base.starts_with("https://") || catalog.base.starts_with("http://")) {
-            return Err(format!("its address `{}` begins with neither https:// nor http://", catalog.base));
-        }
+        check_address(&catalog.base)?;
         let Self { base, mean, std, weights } = &mut catalog;
         for row in weights {
             if Path::new(&row.file).file_name().is_none_or(|name| name != row.file.as_str()) {
@@ -116,6 +114,13 @@ impl Catalog {
     }
 }
 
+fn check_address(base: &str) -> Result<(), String> {
+    if base.starts_with("https://") || base.starts_with("http://") {
+        return Ok(());
+    }
+    Err(format!("the address `{base}` begins with neither https:// nor http://"))
+}
+
 /// The table in the program; `OCTET_WEIGHTS_TABLE` names another, `OCTET_WEIGHTS_URL` another server with the same files.
 ///
 /// # Errors
@@ -124,9 +129,12 @@ pub fn catalog() -> Result<&'static Catalog, SessionError> {
     static CATALOG: LazyLock<Result<Catalog, (String, String)>> = LazyLock::new(|| {
         let var = |name| std::env::var_os(name).filter(|v| !v.is_empty());
         let base = var("OCTET_WEIGHTS_URL").map(|url| url.to_string_lossy().into_owned());
+        if let Some(base) = &base {
+            check_address(base).map_err(|detail| ("OCTET_WEIGHTS_URL".to_owned(), detail))?;
+        }
         let built_in = include_str!("../../assets/torchvision_weights.toml");
         let (path, text) = match var("OCTET_WEIGHTS_TABLE").map(PathBuf::from) {
-            None => ("OCTET_WEIGHTS_URL".to_owned(), built_in.to_owned()),
+            None => ("assets/torchvision_weights.toml".to_owned(), built_in.to_owned()),
             Some(path) => {
                 let name = path.display().to_string();
                 let text = std::fs::read_to_string(&path).map_err(|e| (name.clone(), e.to_string()))?;

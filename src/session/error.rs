@@ -1,5 +1,5 @@
 use super::{CommandKind, Step};
-use crate::int8_model::Int8ModelError;
+use crate::int8_model::{Int8ModelError};
 use crate::{
     data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError,
 };
@@ -31,7 +31,7 @@ pub enum SessionError {
     Head { found: usize, expected: usize },
     #[error("the weights' head cannot be changed: they were not read from a file, or the images have no classes")]
     NoHead,
-    #[error("{path}: cannot be read as a table of published weights: {detail}")]
+    #[error("{path}: no table of published weights: {detail}")]
     WeightsTable { path: String, detail: String },
     #[error("the weights are of {found}, but {expected} is open: open that model, or fetch the weights of {expected}")]
     OtherModel { found: String, expected: String },

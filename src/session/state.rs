@@ -1,9 +1,9 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
-use super::{PreprocessChoice, WeightsChoice, catalog};
+use super::{PreprocessChoice, PublishedWeights, WeightsChoice, catalog};
 use crate::data::Skipped;
 use crate::exec::float::Device;
 use crate::quant::Warning;
@@ -17,6 +17,8 @@ pub struct Session {
     pub(super) device: Device,
     /// The preprocessing that was chosen, before weights of torchvision's filled in the rest of the recipe's.
     pub(super) asked: PreprocessChoice,
+    /// The file that was downloaded last, and what it is.
+    pub(super) fetched: Option<(PathBuf, PublishedWeights)>,
 }
 
 /// Where a running step reports to and asks whether to go on.
@@ -59,7 +61,7 @@ impl Session {
     /// Nothing is open yet.
     pub fn new(device: Device) -> Self {
         let recipe = Recipe::new(crate::zoo::ModelId::ShuffleNetV2X05);
-        Self { recipe, history: Vec::new(), device, asked: PreprocessChoice::default() }
+        Self { recipe, history: Vec::new(), device, asked: PreprocessChoice::default(), fetched: None }
     }
 
     /// The choices so far.
@@ -212,8 +214,9 @@ impl Session {
     }
 
     /// Notes which weights were chosen.
-    pub(super) fn choose_weights(&mut self, choice: WeightsChoice) {
+    pub(super) fn choose_weights(&mut self, choice: WeightsChoice, to: &mut Reporter<'_>) {
         self.recipe.weights = choice;
+        (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
     }
 
     /// Puts a new stage in its place, dropping what was there and after it.

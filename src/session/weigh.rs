@@ -63,13 +63,29 @@ impl Session {
 
     pub(super) fn load_weights(&mut self, path: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
+        let fetched =
+            self.fetched.as_ref().filter(|(file, weights)| file == path && weights.model == self.recipe.model);
+        let published = match fetched {
+            Some((_, weights)) => Some(weights.clone()),
+            None => catalog()?.recognize(self.recipe.model, path).cloned(),
+        };
+        self.load_file(path, published.as_ref(), start, to)
+    }
+
+    /// Loads a file, of `published` weights where it is that.
+    fn load_file(
+        &mut self,
+        path: &Path,
+        published: Option<&PublishedWeights>,
+        start: Instant,
+        to: &mut Reporter<'_>,
+    ) -> Result<(), SessionError> {
         let choice = WeightsChoice::File(path.to_owned());
         let dict = weights::read(path)?;
         // A new head was asked for with one file; another keeps its own unless it is asked for again.
         self.recipe.reinit_head &= self.recipe.weights == choice;
-        let published = catalog()?.recognize(self.recipe.model, path);
         self.fill(&dict, WeightsOrigin::File(path.to_owned()), published, start, to)?;
-        self.choose_weights(choice);
+        self.choose_weights(choice, to);
         Ok(())
     }
 
@@ -84,12 +100,8 @@ impl Session {
         let control = to.control;
         let path = download(published, place, &mut |transfer| (to.emit)(Event::Transfer(transfer)), control)?;
         to.info(format!("{} is here as {}, its SHA-256 checked.", published.address, path.display()));
-        let choice = WeightsChoice::File(path.clone());
-        let dict = weights::read(&path)?;
-        self.recipe.reinit_head &= self.recipe.weights == choice;
-        self.fill(&dict, WeightsOrigin::File(path), Some(published), start, to)?;
-        self.choose_weights(choice);
-        Ok(())
+        self.fetched = Some((path.clone(), published.clone()));
+        self.load_file(&path, Some(published), start, to)
     }
 
     /// Loads the file again: with a new head for the data's classes, or with its own.
@@ -116,7 +128,7 @@ impl Session {
         let name = format!("assets/weights/{}.safetensors", self.recipe.model.name());
         let dict = weights::from_safetensors(&name, bytes)?;
         self.fill(&dict, WeightsOrigin::Shipped, None, start, to)?;
-        self.choose_weights(WeightsChoice::Automatic);
+        self.choose_weights(WeightsChoice::Automatic, to);
         Ok(())
     }
 
@@ -256,7 +268,7 @@ impl Session {
         self.recipe.train = config;
         // A new head is trained on top of its file each time that the recipe runs.
         if !self.stage()?.has_untrained_head() {
-            self.choose_weights(WeightsChoice::Train);
+            self.choose_weights(WeightsChoice::Train, to);
         }
         self.enter(Stage::Weighted { opened, graph: Arc::new(outcome.graph), origin, accuracy }, start, to);
         Ok(())

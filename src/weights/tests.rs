@@ -212,6 +212,32 @@ fn safetensors_come_back() {
 }
 
 #[test]
+fn safetensors_in_half_precision_of_either_kind_are_read() {
+    use half::{bf16, f16};
+    use safetensors::{Dtype, tensor::TensorView};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("w.safetensors");
+    // Eighths up to four: both kinds hold them exactly.
+    let values = |len: usize| (0..len).map(|i| (i % 32) as f32 / 8.0).collect::<Vec<f32>>();
+    type Narrow = fn(f32) -> [u8; 2];
+    let kinds: [(Dtype, Narrow); 2] = [
+        (Dtype::F16, |v| f16::from_f32(v).to_le_bytes()),
+        (Dtype::BF16, |v| bf16::from_f32(v).to_le_bytes()),
+    ];
+    for (dtype, narrow) in kinds {
+        let bytes = TINY.map(|(_, shape)| values(shape.iter().product()).into_iter().flat_map(narrow).collect::<Vec<u8>>());
+        let views = TINY.iter().zip(&bytes).map(|((key, shape), bytes)| {
+            (format!("model.{key}"), TensorView::new(dtype, shape.to_vec(), bytes).expect("a tensor"))
+        });
+        safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, &path).expect("written");
+        let loaded = load(&tiny(), &read(&path).expect("read")).unwrap_or_else(|e| panic!("{dtype:?}: {e}"));
+        for param in loaded.params() {
+            assert_eq!(param.tensor.data[..], values(param.tensor.data.len()), "{dtype:?}: {}", loaded.key(&param));
+        }
+    }
+}
+
+#[test]
 fn what_float16_cannot_hold_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let graph = tiny().with_params(&[("fc.weight".to_owned(), Tensor::full([5, 4], 1e6))].into());

@@ -1,9 +1,13 @@
 //! The window, used through its labels and looked at as pictures, without a display or a GPU.
 
+mod download;
 mod graph;
 mod places;
 mod plots;
 mod raster;
+#[path = "../download/server.rs"]
+#[expect(dead_code, reason = "the download's own tests use the rest")]
+mod server;
 mod snapshot;
 mod window;
 

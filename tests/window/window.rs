@@ -10,7 +10,7 @@ use octet::session::{ModelId, ObserverKind, Override, Scheme, Stage, Step};
 use crate::raster::Textures;
 use crate::{harness, snapshot};
 
-fn draw(ui: &mut Ui, window: &mut Window) {
+pub fn draw(ui: &mut Ui, window: &mut Window) {
     window.logic();
     window.ui(ui);
 }
@@ -38,7 +38,7 @@ pub fn until(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Wind
     harness.run_steps(3);
 }
 
-fn done(window: &Window, step: Step) -> bool {
+pub fn done(window: &Window, step: Step) -> bool {
     window.view().stage_of(step).is_some()
 }
 
