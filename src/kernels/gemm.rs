@@ -34,6 +34,8 @@ enum Weights {
     #[cfg(target_arch = "x86_64")]
     Avx2(super::avx2::GemmWeights),
     #[cfg(target_arch = "x86_64")]
+    Winograd(super::avx2::Winograd),
+    #[cfg(target_arch = "x86_64")]
     Avx512(super::avx512::GemmWeights),
 }
 
@@ -71,6 +73,10 @@ impl Gemm {
         let plain = runs_of(weight, geometry, channels);
         let weights = match kernels.isa() {
             Isa::Scalar => Weights::Plain(plain),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if super::avx2::Winograd::suits(geometry, input, output) => {
+                Weights::Winograd(super::avx2::Winograd::pack(&plain, geometry.padding, input, output, &requant))
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Weights::Avx2(super::avx2::GemmWeights::pack(&plain, runs.len() * run, &requant)),
             #[cfg(target_arch = "x86_64")]
@@ -117,11 +123,17 @@ impl Gemm {
                 super::avx2::gemm(self, weights, kernels, input, &Shared::new(output));
             }
             #[cfg(target_arch = "x86_64")]
+            (Weights::Winograd(weights), Isa::Avx2) => {
+                weights.run(kernels, self.macs(), input, &Shared::new(output));
+            }
+            #[cfg(target_arch = "x86_64")]
             (Weights::Avx512(weights), Isa::Avx512Vnni) => {
                 super::avx512::gemm(self, weights, kernels, input, Shared::new(output));
             }
             #[cfg(target_arch = "x86_64")]
-            (Weights::Avx2(_) | Weights::Avx512(_), isa) => panic!("weights packed for others given to {isa} kernels"),
+            (Weights::Avx2(_) | Weights::Winograd(_) | Weights::Avx512(_), isa) => {
+                panic!("weights packed for others given to {isa} kernels")
+            }
         }
     }
 }

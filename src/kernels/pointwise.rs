@@ -132,19 +132,30 @@ pub fn interleave(kernels: &Kernels, a: (&[u8], Map), b: (&[u8], Map), tables: [
     let tables = tables.map(|t| &*t.0);
     let out = Shared::new(output.0);
     kernels.for_ranges(to.h, POINT_WORK * to.len(), |rows| {
-        for (y, x) in rows.flat_map(|y| (0..to.w).map(move |x| (y, x))) {
-            let place = to.at(y, x);
-            // SAFETY: one slice a pixel; pixels of a map do not overlap (`assert_within`).
-            let out = unsafe { out.slice(place..place + to.c) };
-            let (a, b) = (&a.0[a.1.at(y, x)..][..a.1.c], &b.0[b.1.at(y, x)..][..b.1.c]);
-            match kernels.isa() {
-                Isa::Scalar => scalar::interleave(a, b, tables, out),
-                #[cfg(target_arch = "x86_64")]
+        for y in rows {
+            #[cfg(target_arch = "x86_64")]
+            if kernels.isa() == Isa::Avx2 && a.1.c >= super::avx2::INTERLEAVED {
+                // SAFETY: one slice a row; rows of a map do not overlap (`assert_within`).
+                let out = unsafe { out.slice(to.row_range(y)) };
+                let operands = [(&a.0[a.1.row_range(y)], a.1.pixel), (&b.0[b.1.row_range(y)], b.1.pixel)];
                 // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
-                Isa::Avx2 => unsafe { super::avx2::interleave(a, b, tables, out) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
-                Isa::Avx512Vnni => unsafe { super::avx512::interleave(a, b, tables, out) },
+                unsafe { super::avx2::interleave_row(operands, a.1.c, tables, (out, to.pixel)) };
+                continue;
+            }
+            for x in 0..to.w {
+                let place = to.at(y, x);
+                // SAFETY: one slice a pixel; pixels of a map do not overlap (`assert_within`).
+                let out = unsafe { out.slice(place..place + to.c) };
+                let (a, b) = (&a.0[a.1.at(y, x)..][..a.1.c], &b.0[b.1.at(y, x)..][..b.1.c]);
+                match kernels.isa() {
+                    Isa::Scalar => scalar::interleave(a, b, tables, out),
+                    #[cfg(target_arch = "x86_64")]
+                    // Fewer channels than its rows take.
+                    Isa::Avx2 => scalar::interleave(a, b, tables, out),
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                    Isa::Avx512Vnni => unsafe { super::avx512::interleave(a, b, tables, out) },
+                }
             }
         }
     });

@@ -27,26 +27,30 @@ impl MaxPool {
                 let place = to.at(y, column);
                 // SAFETY: one slice a pixel; pixels of a map do not overlap (`assert_within`).
                 let out = unsafe { out.slice(place..place + to.c) };
-                out.fill(0);
-                for row in covered(y, from.h) {
-                    for column in covered(column, from.w) {
-                        max(kernels.isa(), &x[from.at(row, column)..][..to.c], out);
-                    }
-                }
+                let (rows, columns) = (covered(y, from.h), covered(column, from.w));
+                let places = rows.flat_map(|row| columns.clone().map(move |column| from.at(row, column)));
+                max(kernels.isa(), x, places, out);
             }
         });
     }
 }
 
-fn max(isa: Isa, x: &[u8], out: &mut [u8]) {
+fn max(isa: Isa, x: &[u8], places: impl Iterator<Item = usize> + Clone, out: &mut [u8]) {
+    let channels = out.len();
     match isa {
-        Isa::Scalar => scalar::max(x, out),
+        Isa::Scalar => {
+            out.fill(0);
+            places.for_each(|at| scalar::max(&x[at..][..channels], out));
+        }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
-        Isa::Avx2 => unsafe { super::avx2::max(x, out) },
+        Isa::Avx2 => unsafe { super::avx2::max(x, places, out) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
-        Isa::Avx512Vnni => unsafe { super::avx512::max(x, out) },
+        Isa::Avx512Vnni => {
+            out.fill(0);
+            // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
+            places.for_each(|at| unsafe { super::avx512::max(&x[at..][..channels], out) });
+        }
     }
 }
 

@@ -97,6 +97,14 @@ fn gemm_cases(cases: &mut Vec<(String, Case)>) {
             }
         }
     }
+    // Enough pixels for kernels that need fewer products than the sum itself, in odd and even numbers.
+    for channels in [[16, 16], [17, 70], [32, 24], [70, 40]] {
+        for (size, padding) in [([17, 15], 0), ([14, 12], 1), ([13, 18], 2)] {
+            for view in [false, true] {
+                shapes.push((ConvGeometry { kernel: [3, 3], stride: 1, padding }, size, view, channels));
+            }
+        }
+    }
     for (i, (geometry, size, view, channels)) in shapes.into_iter().enumerate() {
         let Some((input, output)) = windows_case(geometry, size, view, channels) else { continue };
         let (zero_point, levels) = ([0, 255, 77][i % 3], levels()[i % 4]);

@@ -10,14 +10,16 @@ mod gemm_weights;
 mod lanes;
 mod peak;
 mod pointwise;
+mod winograd;
 
 pub(super) use depthwise::{DepthwiseWeights, depthwise_row};
 pub(super) use gemm::gemm;
 pub(super) use gemm_weights::GemmWeights;
 pub(super) use peak::chains;
 pub(super) use pointwise::{
-    add, add_to_sums, add_values_to_sums, interleave, max, mul, quantize, table, table_in_place,
+    INTERLEAVED, add, add_to_sums, add_values_to_sums, interleave_row, max, mul, quantize, table, table_in_place,
 };
+pub(super) use winograd::Winograd;
 
 /// Whether this CPU has all that these kernels use.
 pub(super) fn is_available() -> bool {

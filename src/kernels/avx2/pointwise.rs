@@ -47,15 +47,39 @@ pub(in crate::kernels) fn table_in_place(table: &[u8; 256], out: &mut [u8]) {
     }
 }
 
+/// Channels that each operand of [`interleave_row`] must have.
+pub(in crate::kernels) const INTERLEAVED: usize = 16;
+
+/// A row of pixels: each operand, with the bytes from one of its pixels to the next, has `channels`; `out` twice as many.
+///
+/// # Panics
+/// If there are fewer than [`INTERLEAVED`] channels, or a row is too short.
 #[target_feature(enable = "avx2")]
-pub(in crate::kernels) fn interleave(a: &[u8], b: &[u8], tables: [&[u8; 256]; 2], out: &mut [u8]) {
+pub(in crate::kernels) fn interleave_row(
+    operands: [(&[u8], usize); 2],
+    channels: usize,
+    tables: [&[u8; 256]; 2],
+    out: (&mut [u8], usize),
+) {
     let lookups = [Lookup::new(tables[0]), Lookup::new(tables[1])];
-    for ((a, b), out) in a.chunks(32).zip(b.chunks(32)).zip(out.chunks_mut(64)) {
-        let (a, b) = (lookups[0].of(load(a)), lookups[1].of(load(b)));
-        let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
-        let halves = [_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)];
-        for (half, out) in halves.into_iter().zip(out.chunks_mut(32)) {
-            store(out, half);
+    let [a, b] = operands.map(|(x, pixel)| x.chunks(pixel));
+    for ((a, b), out) in a.zip(b).zip(out.0.chunks_mut(out.1)) {
+        let (a, b, out) = (&a[..channels], &b[..channels], &mut out[..2 * channels]);
+        // Sixteen channels in each half of a vector; the last sixteen may overlap those before.
+        let last = channels - INTERLEAVED;
+        for first in (0..channels).step_by(2 * INTERLEAVED) {
+            let at = [first.min(last), (first + INTERLEAVED).min(last)];
+            // SAFETY: 16 bytes from `last` or before.
+            let load =
+                |x: &[u8]| unsafe { _mm256_loadu2_m128i(x.as_ptr().add(at[1]).cast(), x.as_ptr().add(at[0]).cast()) };
+            let (a, b) = (lookups[0].of(load(a)), lookups[1].of(load(b)));
+            let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+            // SAFETY: 32 bytes from twice `last` or before.
+            unsafe {
+                let (to, behind) = (out.as_mut_ptr().add(2 * at[0]), out.as_mut_ptr().add(2 * at[1]));
+                _mm256_storeu2_m128i(behind.cast(), to.cast(), low);
+                _mm256_storeu2_m128i(behind.add(16).cast(), to.add(16).cast(), high);
+            }
         }
     }
 }
@@ -113,12 +137,31 @@ pub(in crate::kernels) fn quantize(x: &[f32], inverse_scale: f32, levels: Levels
     scalar::quantize(&x[whole..], inverse_scale, levels, &mut out[whole..]);
 }
 
-// The loops below are the scalar ones: the compiler makes vectors of them where these features are on.
-
-#[target_feature(enable = "avx2,fma")]
-pub(in crate::kernels) fn max(x: &[u8], out: &mut [u8]) {
-    scalar::max(x, out);
+/// `out[c]` = the maximum of `x[at + c]` over all `places`.
+///
+/// # Panics
+/// If `x` ends before.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn max(x: &[u8], places: impl Iterator<Item = usize> + Clone, out: &mut [u8]) {
+    let channels = out.len();
+    if channels < 16 {
+        out.fill(0);
+        return places.for_each(|at| scalar::max(&x[at..], out));
+    }
+    // Sixteen at once; the last sixteen may overlap those before.
+    for first in (0..channels).step_by(16).map(|c| c.min(channels - 16)) {
+        let mut most = _mm_setzero_si128();
+        for at in places.clone() {
+            let x = &x[at + first..][..16];
+            // SAFETY: 16 bytes.
+            most = _mm_max_epu8(most, unsafe { _mm_loadu_si128(x.as_ptr().cast()) });
+        }
+        // SAFETY: 16 bytes from the last 16 or before.
+        unsafe { _mm_storeu_si128(out[first..].as_mut_ptr().cast(), most) };
+    }
 }
+
+// The loops below are the scalar ones: the compiler makes vectors of them where these features are on.
 
 #[target_feature(enable = "avx2,fma")]
 pub(in crate::kernels) fn add_to_sums(x: &[u8], sums: &mut [i32]) {
