@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    ActivationSpec, Backend, Calibration, Catalog, FuseOptions, ModelId, Place, PreprocessChoice, PublishedWeights, QConfig, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
+    ActivationSpec, Backend, Calibration, Catalog, FuseOptions, ModelId, Place, PreprocessChoice, PublishedWeights,
+    QConfig, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.

@@ -1,5 +1,5 @@
 use super::{CommandKind, Step};
-use crate::int8_model::{Int8ModelError};
+use crate::int8_model::Int8ModelError;
 use crate::{
     data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError,
 };
