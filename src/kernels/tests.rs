@@ -153,6 +153,45 @@ fn depthwise_cases(cases: &mut Vec<(String, Case)>) {
     }
 }
 
+/// Sums as large as they get: weights all at one end, activations all at one end, zero points at both. What rounds or
+/// saturates on the way, in 16 bits say, shows here.
+fn extreme_cases(cases: &mut Vec<(String, Case)>) {
+    for (weight, level, zero_point) in [(-128, 255, 0), (127, 255, 0), (-128, 0, 255), (127, 0, 255), (-128, 255, 255)]
+    {
+        for (kernel, channels) in [([1, 1], [130, 33]), ([3, 3], [66, 17]), ([3, 3], [1, 1])] {
+            let geometry = ConvGeometry { kernel, stride: 1, padding: kernel[0] / 2 };
+            let Some((input, output)) = windows_case(geometry, [5, 7], false, channels) else { continue };
+            let largest = (input.c * geometry.taps() * 255 * 128) as f32;
+            let fit = move |channels: usize, inputs: f32| Requant {
+                input_zero_point: zero_point,
+                bias: vec![0.5; channels],
+                multiplier: (0..channels).map(|c| inputs * (100.0 + c as f32) / largest).collect(),
+                levels: Levels::new(128, 255, false),
+            };
+            cases.push((
+                format!("extreme gemm {weight} {level} {zero_point} {geometry:?}"),
+                Box::new(move |kernels| {
+                    let (mut out, weight) = (garbage(output), vec![weight; output.c * input.c * geometry.taps()]);
+                    let gemm = Gemm::new(kernels, &weight, geometry, input, output, fit(output.c, 1.0));
+                    gemm.run(kernels, &vec![level; input.bytes() + SLACK], &mut out);
+                    out
+                }),
+            ));
+            let output = Map { c: input.c, ..Map::bordered(output.h, output.w, input.c, 1) };
+            cases.push((
+                format!("extreme depthwise {weight} {level} {zero_point} {geometry:?}"),
+                Box::new(move |kernels| {
+                    let (mut out, weight) = (garbage(output), vec![weight; input.c * geometry.taps()]);
+                    let requant = fit(input.c, input.c as f32);
+                    let layer = Depthwise::new(kernels, &weight, geometry, input, output, requant);
+                    layer.run(kernels, &vec![level; input.bytes() + SLACK], &mut out);
+                    out
+                }),
+            ));
+        }
+    }
+}
+
 /// A case for a kernel of maps alone, over shapes around the width of a vector, packed and as views.
 fn map_cases(
     cases: &mut Vec<(String, Case)>,
@@ -181,6 +220,22 @@ fn cases() -> Vec<(String, Case)> {
     let mut cases = Vec::new();
     gemm_cases(&mut cases);
     depthwise_cases(&mut cases);
+    extreme_cases(&mut cases);
+    for (groups, [channels, out]) in [(2, [6, 10]), (3, [9, 3]), (1, [5, 4])] {
+        let geometry = ConvGeometry { kernel: [3, 3], stride: 2, padding: 1 };
+        let (input, output) = windows_case(geometry, [7, 9], true, [channels, out]).expect("it fits");
+        cases.push((
+            format!("grouped {groups}"),
+            Box::new(move |kernels| {
+                let (mut out, taps) = (garbage(output), input.c / groups * 9);
+                let requant = requant(output.c, taps, 77, levels()[groups]);
+                let weight = weights(groups as u64, output.c * taps);
+                let layer = Grouped::new(&weight, groups, geometry, input, output, requant);
+                layer.run(kernels, &activation(3, input), &mut out);
+                out
+            }),
+        ));
+    }
     map_cases(&mut cases, "table", |kernels, from, to, out, i| {
         Table::new(|q| q.wrapping_mul(37) ^ i as u8).run(kernels, (&activation(1, from), from), (out, to));
     });
@@ -249,6 +304,24 @@ fn every_instruction_set_gives_the_scalar_levels() {
             }
         }
     }
+}
+
+/// A grouped convolution of one group is a dense one, and one of as many groups as channels a depthwise one.
+#[test]
+fn a_grouped_convolution_agrees_with_the_others() {
+    let kernels = Kernels::new(None, 1).expect("some instruction set");
+    let geometry = ConvGeometry { kernel: [3, 3], stride: 1, padding: 1 };
+    let (input, output) = windows_case(geometry, [5, 6], false, [7; 2]).expect("it fits");
+    let x = activation(1, input);
+    let (mut grouped, mut other) = (garbage(output), garbage(output));
+    let (dense, depthwise) = (weights(1, 7 * 7 * 9), weights(2, 7 * 9));
+    let requant = |taps| requant(7, taps, 77, levels()[2]);
+    Grouped::new(&dense, 1, geometry, input, output, requant(63)).run(&kernels, &x, &mut grouped);
+    Gemm::new(&kernels, &dense, geometry, input, output, requant(63)).run(&kernels, &x, &mut other);
+    assert!(grouped == other, "one group");
+    Grouped::new(&depthwise, 7, geometry, input, output, requant(9)).run(&kernels, &x, &mut grouped);
+    Depthwise::new(&kernels, &depthwise, geometry, input, output, requant(9)).run(&kernels, &x, &mut other);
+    assert!(grouped == other, "a group a channel");
 }
 
 /// The specification itself, on figures small enough to check by hand.

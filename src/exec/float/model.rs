@@ -2,13 +2,18 @@ use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 
-use super::{Activation, forward::evaluate, ops::map1, parameters::Parameters};
+use super::{
+    Activation,
+    forward::{conv_geometry, dims, evaluate, linear_geometry},
+    ops::map1,
+    parameters::Parameters,
+};
 use crate::{
     exec::ExecError,
-    graph::{Graph, NodeId, Numeric, Shape},
+    graph::{self, Conv2d, Graph, Linear, NodeId, Numeric, Op, Shape},
     kernels::{
         fake_quantize,
-        float::{in_pool, to_nhwc},
+        float::{PackedConv, SumOrder, in_pool, to_nhwc},
     },
 };
 
@@ -45,7 +50,10 @@ type Visit<'a> = dyn FnMut(NodeId, &Tensor) -> Result<ControlFlow<()>, ExecError
 #[derive(Debug)]
 pub struct Model {
     graph: Graph,
+    /// Of the nodes that are not packed.
     params: Parameters,
+    /// The dense convolutions and linear layers.
+    packed: Vec<Option<PackedConv>>,
     device: candle_core::Device,
     /// For each node, the last one that reads it.
     last_use: Vec<NodeId>,
@@ -59,8 +67,9 @@ impl Model {
     pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
         refuse_int8(graph)?;
         let device = device.open()?;
-        let params = Parameters::new(graph, &device)?;
-        Ok(Self { graph: graph.clone(), params, device, last_use: last_use(graph) })
+        let packed = graph.iter().map(|(id, _)| pack(graph, id)).collect::<Result<Vec<_>, _>>()?;
+        let params = Parameters::of(graph, &device, |id| packed[id.index()].is_none())?;
+        Ok(Self { graph: graph.clone(), params, packed, device, last_use: last_use(graph) })
     }
 
     /// Logits, `[batch, classes]`, of `batch` images, `[batch, channels, height, width]`.
@@ -116,7 +125,13 @@ impl Model {
                 input.clone()
             } else {
                 let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                let value = evaluate(&self.graph, id, &inputs, &self.params)?;
+                let value = match &self.packed[id.index()] {
+                    Some(conv) => {
+                        let batch = inputs[0].dim(0)?;
+                        map1("convolution", inputs[0], dims(batch, node.shape), |x, y| conv.run(batch, x, y))?
+                    }
+                    None => evaluate(&self.graph, id, &inputs, &self.params)?,
+                };
                 fake_quantized(&node.numeric, value)?
             };
             if visit(id, &value)?.is_break() {
@@ -141,6 +156,41 @@ pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor,
             fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
         })?),
     }
+
+/// A dense convolution or a linear layer, packed; `None` for any other node.
+fn pack(graph: &Graph, id: NodeId) -> Result<Option<PackedConv>, ExecError> {
+    let node = graph.node(id);
+    let values = |bias: &Option<graph::Tensor>| bias.as_ref().map(|b| b.data.clone());
+    let (geometry, order, weight, bias, relu) = match &node.op {
+        Op::Conv2d(c @ Conv2d { weight, bias, relu, .. }) if !c.is_depthwise() => {
+            let geometry = conv_geometry(c, node, graph.node(node.inputs[0]).shape, 1)?;
+            (geometry, SumOrder::conv(&geometry), weight, bias, *relu)
+        }
+        Op::Linear(Linear { weight, bias, relu }) => {
+            let geometry = linear_geometry(1, graph.node(node.inputs[0]).shape, node.shape);
+            (geometry, SumOrder::linear(), weight, bias, *relu)
+        }
+        Op::Input
+        | Op::QuantStub
+        | Op::DeQuantStub
+        | Op::Conv2d(_)
+        | Op::BatchNorm2d(_)
+        | Op::Activation(_)
+        | Op::MaxPool2d(_)
+        | Op::AdaptiveAvgPool2d
+        | Op::MeanHw
+        | Op::Add { .. }
+        | Op::Mul
+        | Op::Cat
+        | Op::Chunk { .. }
+        | Op::ChannelShuffle { .. }
+        | Op::Flatten
+        | Op::Dropout { .. }
+        | Op::StochasticDepth { .. } => return Ok(None),
+    };
+    // An int8 weight was refused before.
+    let Some(weight) = weight.float() else { return Ok(None) };
+    Ok(Some(PackedConv::new(&geometry, order, &weight.data, values(bias).as_deref(), relu)))
 }
 
 /// A value that the order of the nodes guarantees.

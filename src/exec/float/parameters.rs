@@ -39,8 +39,13 @@ pub(super) struct Parameters {
 impl Parameters {
     /// Uploads them.
     pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
+        Self::of(graph, device, |_| true)
+    }
+
+    /// Uploads those of the nodes that `wanted` picks.
+    pub fn of(graph: &Graph, device: &Device, wanted: impl Fn(NodeId) -> bool) -> Result<Self, ExecError> {
         let (mut list, mut index) = (Vec::new(), HashMap::new());
-        for p in graph.params() {
+        for p in graph.params().into_iter().filter(|p| wanted(p.node)) {
             index.insert((p.node, p.part), list.len());
             list.push(Parameter {
                 key: graph.key(&p),

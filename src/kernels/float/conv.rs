@@ -36,17 +36,17 @@ const MACS_PER_OPERATION: usize = 16;
 
 impl Geometry {
     /// Values in one output row of pixels.
-    fn line(&self) -> usize {
+    pub(super) fn line(&self) -> usize {
         self.output[1] * self.out_channels
     }
 
     /// Output rows of pixels in the batch.
-    fn lines(&self) -> usize {
+    pub(super) fn lines(&self) -> usize {
         self.batch * self.output[0]
     }
 
     /// Length of one patch: rows of the weight matrix.
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels
     }
 
@@ -267,7 +267,7 @@ fn product_with_patches<T: Float>(
 }
 
 /// Copies the patches of some output lines, one row a pixel: the whole patch, or one tap's part of it.
-fn gather<T: Float>(
+pub(super) fn gather<T: Float>(
     g: &Geometry,
     x: &[T],
     lines: Range<usize>,

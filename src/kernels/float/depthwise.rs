@@ -3,7 +3,8 @@ use super::{Float, Geometry, parallel::for_each_part, simd::vectorize};
 /// Channels that are accumulated in registers at a time.
 const LANES: usize = 16;
 
-/// `out = act(depthwise(x, weight) + bias)`, the activation being ReLU or none. `g.out_channels == g.channels`.
+/// `out = act(depthwise(x, weight) + bias)`, the activation being ReLU or none. `g.out_channels == g.channels`. Each output
+/// starts at its bias and takes a fused multiply-add for each tap, row by row, as oneDNN's `jit_uni_dw_conv` does.
 pub fn depthwise<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>, relu: bool, out: &mut [T]) {
     let line = g.output[1] * g.channels;
     let part = lines_per_part(g.batch * g.output[0]);
@@ -160,15 +161,15 @@ vectorize! {
 fn multiply_add<T: Float>(acc: &mut [T; LANES], a: &[T], b: &[T]) {
     if let (Ok(a), Ok(b)) = (<&[T; LANES]>::try_from(a), <&[T; LANES]>::try_from(b)) {
         for j in 0..LANES {
-            acc[j] += a[j] * b[j];
+            acc[j] = a[j].mul_add(b[j], acc[j]);
         }
     } else if let (Ok(a), Ok(b)) = (<&[T; LANES / 2]>::try_from(a), <&[T; LANES / 2]>::try_from(b)) {
         for j in 0..LANES / 2 {
-            acc[j] += a[j] * b[j];
+            acc[j] = a[j].mul_add(b[j], acc[j]);
         }
     } else {
         for ((s, a), b) in acc.iter_mut().zip(a).zip(b) {
-            *s += *a * *b;
+            *s = a.mul_add(*b, *s);
         }
     }
 }

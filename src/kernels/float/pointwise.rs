@@ -77,7 +77,7 @@ curve!(Identity, |x| x, {
 });
 curve!(Relu, |x| x.most(T::ZERO), if x > T::ZERO { T::ONE } else { T::ZERO });
 curve!(Relu6, |x| clamp6(x), inside(x, 0.0, 6.0));
-curve!(Hardswish, |x| x * clamp6(x + T::of(3.0)) * T::of(1.0 / 6.0), {
+curve!(Hardswish, |x| x * clamp6(x + T::of(3.0)) / T::of(6.0), {
     let middle = x * T::of(1.0 / 3.0) + T::of(0.5);
     if x < T::of(-3.0) {
         T::ZERO
@@ -87,12 +87,12 @@ curve!(Hardswish, |x| x * clamp6(x + T::of(3.0)) * T::of(1.0 / 6.0), {
         middle
     }
 });
-curve!(Hardsigmoid, |x| clamp6(x + T::of(3.0)) * T::of(1.0 / 6.0), inside(x, -3.0, 3.0) * T::of(1.0 / 6.0));
+curve!(Hardsigmoid, |x| clamp6(x + T::of(3.0)) / T::of(6.0), inside(x, -3.0, 3.0) * T::of(1.0 / 6.0));
 curve!(Sigmoid, |x| sigmoid(x), {
     let s = sigmoid(x);
     s * (T::ONE - s)
 });
-curve!(Silu, |x| x * sigmoid(x), {
+curve!(Silu, |x| x / (T::ONE + (-x).exp()), {
     let s = sigmoid(x);
     s * (T::ONE + x * (T::ONE - s))
 });

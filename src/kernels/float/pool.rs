@@ -76,16 +76,92 @@ vectorize! {
     }
 }
 
-/// Per image and channel the mean over `pixels` rows, summed in row-major order.
+/// Per image and channel the mean over `pixels` rows, summed as [`sum_pixels`] says.
 pub fn mean_pixels<T: Float>(x: &[T], channels: usize, pixels: usize, y: &mut [T]) {
-    let count = T::of(pixels as f64);
     for_each_part(y, channels, x.len(), |image, y| {
-        y.fill(T::ZERO);
-        for row in x[image * channels * pixels..(image + 1) * channels * pixels].chunks_exact(channels) {
-            y.iter_mut().zip(row).for_each(|(y, x)| *y += *x);
-        }
-        y.iter_mut().for_each(|y| *y = *y / count);
+        mean_image(&x[image * channels * pixels..(image + 1) * channels * pixels], pixels, y);
     });
+}
+
+vectorize! {
+    fn mean_image<T: Float>(x: &[T], pixels: usize, y: &mut [T]) {
+        let (c, count) = (y.len(), T::of(pixels as f64));
+        let mut done = 0;
+        while done < c {
+            let lanes = (c - done).min(LANES);
+            let sum = sum_pixels::<T>(pixels, |pixel| {
+                let from = &x[pixel * c + done..][..lanes];
+                from.try_into().unwrap_or_else(|_| std::array::from_fn(|i| if i < lanes { from[i] } else { T::ZERO }))
+            });
+            y[done..done + lanes].iter_mut().zip(sum).for_each(|(y, sum)| *y = sum / count);
+            done += lanes;
+        }
+    }
+}
+
+/// Channels that are summed side by side.
+const LANES: usize = 16;
+
+/// The sum of `pixels` values, in the order of PyTorch's `sum` over the two inner dimensions of an NCHW tensor
+/// (`SumKernel.cpp`, on AVX2): pixels are dealt to eight vector lanes, the vectors to four sums, and those are added up in
+/// the end, the pixels that fill no vector first. Fewer than eight pixels are dealt to the four sums directly.
+#[inline(always)]
+fn sum_pixels<T: Float>(pixels: usize, at: impl Fn(usize) -> [T; LANES]) -> [T; LANES] {
+    const VECTOR: usize = 8;
+    if pixels < VECTOR {
+        return sum_row(pixels, at);
+    }
+    let vectors = pixels / VECTOR;
+    let mut sum = [T::ZERO; LANES];
+    (vectors * VECTOR..pixels).for_each(|pixel| add_to(&mut sum, at(pixel)));
+    for lane in 0..VECTOR {
+        add_to(&mut sum, sum_row(vectors, |vector| at(vector * VECTOR + lane)));
+    }
+    sum
+}
+
+/// Four sums of every fourth value, what is left over in the first, then one sum.
+#[inline(always)]
+fn sum_row<T: Float>(count: usize, at: impl Fn(usize) -> [T; LANES]) -> [T; LANES] {
+    const SUMS: usize = 4;
+    let steps = count / SUMS;
+    let mut sums: [[T; LANES]; SUMS] = std::array::from_fn(|k| sum_in_levels(steps, |i| at(i * SUMS + k)));
+    (steps * SUMS..count).for_each(|i| add_to(&mut sums[0], at(i)));
+    let [mut sum, rest @ ..] = sums;
+    rest.into_iter().for_each(|other| add_to(&mut sum, other));
+    sum
+}
+
+/// A sum whose error grows slowly: every `step` values go to the next of four levels, as digits carry.
+#[inline(always)]
+fn sum_in_levels<T: Float>(count: usize, at: impl Fn(usize) -> [T; LANES]) -> [T; LANES] {
+    const LEVELS: usize = 4;
+    let bits = (usize::BITS - count.saturating_sub(1).leading_zeros()) as usize; // of log2, rounded up
+    let power = (bits / LEVELS).max(4);
+    let step = 1 << power;
+    let mut levels = [[T::ZERO; LANES]; LEVELS];
+    for i in 0..count {
+        add_to(&mut levels[0], at(i));
+        let done = i + 1;
+        if !done.is_multiple_of(step) {
+            continue;
+        }
+        for level in 1..LEVELS {
+            let below = std::mem::replace(&mut levels[level - 1], [T::ZERO; LANES]);
+            add_to(&mut levels[level], below);
+            if !(done >> (level * power)).is_multiple_of(step) {
+                break;
+            }
+        }
+    }
+    let [mut sum, rest @ ..] = levels;
+    rest.into_iter().for_each(|level| add_to(&mut sum, level));
+    sum
+}
+
+#[inline(always)]
+fn add_to<T: Float>(sum: &mut [T; LANES], values: [T; LANES]) {
+    sum.iter_mut().zip(values).for_each(|(s, v)| *s += v);
 }
 
 /// `dx` of [`mean_pixels`].

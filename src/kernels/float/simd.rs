@@ -1,7 +1,7 @@
 /// Compiles a loop once for each instruction set and chooses at run time.
 ///
-/// The body is plain Rust; only what the compiler may vectorize it with differs. No fused multiply-add is formed, so every
-/// version gives the same bits.
+/// The body is plain Rust; only what the compiler may vectorize it with differs. A fused multiply-add is formed where the
+/// body says `mul_add` and nowhere else, so every version gives the same bits.
 macro_rules! vectorize {
     ($(#[$doc:meta])* $vis:vis fn $name:ident<$($g:ident: $bound:path),+>($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
@@ -18,12 +18,12 @@ macro_rules! vectorize {
                 fn avx512<$($g: $bound),+>($($arg: $ty),*) {
                     body::<$($g),+>($($arg),*);
                 }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments, reason = "slices and sizes of one loop")]
                 fn avx2<$($g: $bound),+>($($arg: $ty),*) {
                     body::<$($g),+>($($arg),*);
                 }
-                match $crate::kernels::float::simd::level() {
+                match $crate::kernels::float::simd::Level::detect() {
                     // SAFETY: the level says that this CPU has these features; the body is safe code.
                     $crate::kernels::float::simd::Level::Avx512 => return unsafe { avx512::<$($g),+>($($arg),*) },
                     // SAFETY: as above.
@@ -37,28 +37,45 @@ macro_rules! vectorize {
 }
 pub(super) use vectorize;
 
-/// What this CPU has.
+/// What a CPU has, the least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg(target_arch = "x86_64")]
 pub(super) enum Level {
-    Avx512,
-    Avx2,
     Baseline,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
 }
 
-/// Detected once; the standard library caches it.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(super) fn level() -> Level {
-    if is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512bw")
-    {
-        Level::Avx512
-    } else if is_x86_feature_detected!("avx2") {
-        Level::Avx2
-    } else {
-        Level::Baseline
+impl Level {
+    /// Those of this architecture.
+    const ALL: &[Self] = &[
+        Self::Baseline,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Self::Avx512,
+    ];
+
+    /// Those of this CPU.
+    pub(super) fn available() -> impl DoubleEndedIterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|level| match level {
+            Self::Baseline => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+            }
+        })
+    }
+
+    /// The best of this CPU; the standard library caches what it detects.
+    #[inline]
+    pub(super) fn detect() -> Self {
+        Self::available().next_back().unwrap_or(Self::Baseline)
     }
 }

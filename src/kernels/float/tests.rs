@@ -200,6 +200,40 @@ fn the_exponential_is_exact_to_a_few_units() {
     assert!(exp_f32(f32::NAN).is_nan() && exp_f32(f32::INFINITY) > 1e38 && exp_f32(f32::NEG_INFINITY) < 1e-37);
 }
 
+/// PyTorch 2.9's own results, on AVX2: functions and means round where its vectorized kernels round.
+#[test]
+fn functions_and_means_equal_pytorchs_to_the_bit() {
+    let x: Vec<f32> = numbers(4096, 1).iter().map(|v| (v * 12.0) as f32).collect();
+    for (f, expected) in [
+        (Function::Hardswish, 0x9a77_7c18),
+        (Function::Hardsigmoid, 0x647a_fcee),
+        (Function::Sigmoid, 0x854a_b21f),
+        (Function::Silu, 0xfaab_00de),
+    ] {
+        let mut y = vec![f32::NAN; x.len()];
+        apply(&x, f, &mut y);
+        let digest = y.iter().fold(0_u32, |h, v| h.wrapping_mul(31).wrapping_add(v.to_bits()));
+        assert_eq!(digest, expected, "{f:?}");
+    }
+    for (pixels, expected) in [
+        (4, 0x3ceb_cfe0),
+        (9, 0xbcd9_6c55),
+        (16, 0xbd7f_4f3e),
+        (49, 0xbca5_4374),
+        (64, 0xbca8_57d0),
+        (196, 0xba07_4288),
+        (256, 0xbaf3_d2fa),
+        (1024, 0x3a25_abf4),
+        (3136, 0xb963_dca7_u32),
+    ] {
+        // Seventeen equal channels: one more than are summed side by side.
+        let x: Vec<f32> = numbers(pixels, 2).iter().flat_map(|v| [*v as f32; 17]).collect();
+        let mut y = [f32::NAN; 17];
+        mean_pixels(&x, 17, pixels, &mut y);
+        assert_eq!(y.map(f32::to_bits), [expected; 17], "{pixels} pixels");
+    }
+}
+
 /// The whole of batch norm with its function, as the executor puts it together.
 #[test]
 fn batch_norm_with_its_function() {
