@@ -64,6 +64,9 @@ impl Panel {
 
     /// Of some pixels.
     pub(super) fn excess(&self, pixels: Range<usize>) -> &[Excess] {
+        if self.excess.is_empty() {
+            return &[];
+        }
         &self.excess[self.first[pixels.start] as usize..self.first[pixels.end] as usize]
     }
 
@@ -155,18 +158,23 @@ impl Panel {
                 let levels = _mm256_loadu_si256(from.add(at).cast());
                 _mm256_storeu_si256(self.narrow.as_mut_ptr().add(at).cast(), _mm256_min_epu8(levels, most));
                 let mut large = _mm256_movemask_epi8(levels) as u32;
-                while large != 0 {
-                    let at = at + large.trailing_zeros() as usize;
-                    large &= large - 1;
-                    if at < bytes {
-                        let (pixel, by) = ((at / size) as u32, u16::from(*from.add(at) - NARROW));
-                        self.excess.push(Excess { pixel, at: (at % size) as u32, by });
+                if large != 0 {
+                    while large != 0 {
+                        let at = at + large.trailing_zeros() as usize;
+                        large &= large - 1;
+                        if at < bytes {
+                            let (pixel, by) = ((at / size) as u32, u16::from(*from.add(at) - NARROW));
+                            self.excess.push(Excess { pixel, at: (at % size) as u32, by });
+                        }
+                    }
+                    if self.excess.len() > 64 + at / RARE {
+                        return false;
                     }
                 }
             }
-            if self.excess.len() > 64 + at / RARE {
-                return false;
-            }
+        }
+        if self.excess.is_empty() {
+            return true;
         }
         let mut first = 0;
         for pixel in 0..=pixels {
