@@ -11,6 +11,9 @@ use crate::kernels::{Gemm, Kernels, shared::Shared};
 const ROWS: usize = 6;
 /// Bytes of copied windows that are multiplied by all weights before the next ones are copied: a third of a small L2.
 const PANEL_BYTES: usize = 160 << 10;
+/// Bytes of output that such a panel makes: each block writes a few of a pixel's channels, so that lines which have left the
+/// L1 would come back for every block.
+const OUTPUT_BYTES: usize = 12 << 10;
 
 thread_local! {
     /// Kept, so that a run allocates nothing.
@@ -77,7 +80,8 @@ impl Job<'_> {
     #[target_feature(enable = "avx2")]
     unsafe fn run(&self, pixels: Range<usize>, blocks: Range<usize>, panel: &mut Panel) {
         let Self { layer, weights, input, .. } = self;
-        let most = (PANEL_BYTES / weights.window()).max(2 * ROWS);
+        let by_output = (OUTPUT_BYTES / layer.out_channels).max(8 * ROWS);
+        let most = (PANEL_BYTES / weights.window()).clamp(2 * ROWS, by_output);
         let panels = pixels.len().div_ceil(most);
         for part in 0..panels {
             let first = pixels.start + pixels.len() * part / panels;
@@ -116,18 +120,21 @@ impl Job<'_> {
                 *sum = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
             }
         }
+        // What a call takes by reference is a copy, so that the sums themselves stay in registers.
         // SAFETY: the panel holds `N` windows from `tile.row` on, of as many quads as the block has.
         unsafe {
-            match panel.wide() {
-                Some(wide) => add_wide(&mut sums, &tile.block, wide[tile.row * size..].as_ptr(), size),
-                None => {
-                    let excess = panel.excess(tile.row..tile.row + N);
-                    if !excess.is_empty() {
-                        add_excess(&mut sums, &tile.block, excess, tile.row);
-                    }
-                    add_narrow(&mut sums, &tile.block, panel.narrow()[tile.row * size..].as_ptr(), size);
-                }
+            if let Some(wide) = panel.wide() {
+                let mut copy = sums;
+                add_wide(&mut copy, &tile.block, wide[tile.row * size..].as_ptr(), size);
+                return self.store(tile, &copy);
             }
+            let excess = panel.excess(tile.row..tile.row + N);
+            if !excess.is_empty() {
+                let mut copy = sums;
+                add_excess(&mut copy, &tile.block, excess, tile.row);
+                sums = copy;
+            }
+            let sums = add_narrow(sums, &tile.block, panel.narrow()[tile.row * size..].as_ptr(), size);
             self.store(tile, &sums);
         }
     }
@@ -144,6 +151,8 @@ impl Job<'_> {
         // `narrow` leaves the two halves of each vector in either half.
         let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         let rows_at_once = 4 / WIDTH;
+        let places: &[u32; N] = self.layer.places[tile.pixel..][..N].try_into().expect("as many as rows");
+        let output = self.output.as_mut_ptr();
         for (i, rows) in sums.chunks(rows_at_once).enumerate() {
             let mut levels = [_mm256_setzero_si256(); 4];
             for (levels, sums) in levels.chunks_exact_mut(WIDTH).zip(rows) {
@@ -155,10 +164,10 @@ impl Job<'_> {
             let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
             let quarters = [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)];
             for row in 0..rows.len() {
-                let place = self.layer.places[tile.pixel + i * rows_at_once + row] as usize + first;
+                let place = places[i * rows_at_once + row] as usize + first;
                 // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
                 unsafe {
-                    let to = self.output.as_mut_ptr().add(place);
+                    let to = output.add(place);
                     let levels = quarters[row * WIDTH];
                     if channels == 16 {
                         _mm_storeu_si128(to.cast(), levels);
@@ -184,11 +193,11 @@ impl Job<'_> {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
-    sums: &mut [[__m256i; WIDTH]; N],
+    mut sums: [[__m256i; WIDTH]; N],
     block: &Block<'_>,
     windows: *const u8,
     size: usize,
-) {
+) -> [[__m256i; WIDTH]; N] {
     let ones = _mm256_set1_epi16(1);
     let mut quads = block.quads.as_ptr();
     let (pairs, singles) = block.offsets.split_at(2 * block.pairs);
@@ -219,6 +228,7 @@ unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
             quads = quads.add(WIDTH);
         }
     }
+    sums
 }
 
 /// Adds what the levels of the narrow windows lack.

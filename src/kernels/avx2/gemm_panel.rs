@@ -40,6 +40,14 @@ pub(super) struct Windows<'a> {
     pub(super) size: usize,
 }
 
+impl Windows<'_> {
+    /// Whether they lie one after the other without a gap.
+    fn are_adjacent(&self) -> bool {
+        let apart = |pair: &[u32]| (pair[1] - pair[0]) as usize == self.run;
+        self.runs.len() == 1 && self.run == self.size && self.starts.windows(2).all(apart)
+    }
+}
+
 impl Panel {
     pub(super) const fn new() -> Self {
         Self { narrow: Vec::new(), wide: Vec::new(), is_wide: false, excess: Vec::new(), first: Vec::new() }
@@ -56,6 +64,9 @@ impl Panel {
 
     /// Of some pixels.
     pub(super) fn excess(&self, pixels: Range<usize>) -> &[Excess] {
+        if self.excess.is_empty() {
+            return &[];
+        }
         &self.excess[self.first[pixels.start] as usize..self.first[pixels.end] as usize]
     }
 
@@ -84,6 +95,12 @@ impl Panel {
     unsafe fn copy(&mut self, windows: &Windows<'_>, input: &[u8]) -> bool {
         self.excess.clear();
         self.first.clear();
+        if windows.are_adjacent() {
+            // One long run: its pixels are told apart where a level is cut off.
+            let start = windows.starts[0] + windows.runs[0];
+            // SAFETY: as this function's.
+            return unsafe { self.copy_adjacent(windows, input.as_ptr().add(start as usize)) };
+        }
         let most = _mm256_set1_epi8(NARROW as i8);
         let mut to = self.narrow.as_mut_ptr();
         for (pixel, start) in windows.starts.iter().enumerate() {
@@ -123,6 +140,47 @@ impl Panel {
             to = unsafe { to.add(windows.size) };
         }
         self.first.push(self.excess.len() as u32);
+        true
+    }
+
+    /// As [`Panel::copy`], of windows that lie as they will in the panel.
+    ///
+    /// # Safety
+    /// As [`Panel::fill`]; the windows start at `from`.
+    #[target_feature(enable = "avx2")]
+    unsafe fn copy_adjacent(&mut self, windows: &Windows<'_>, from: *const u8) -> bool {
+        let most = _mm256_set1_epi8(NARROW as i8);
+        let (pixels, size) = (windows.starts.len(), windows.size);
+        let bytes = pixels * size;
+        for at in (0..bytes).step_by(32) {
+            // SAFETY: the windows lie in the input with `SLACK` behind, and in the panel with 32 levels behind.
+            unsafe {
+                let levels = _mm256_loadu_si256(from.add(at).cast());
+                _mm256_storeu_si256(self.narrow.as_mut_ptr().add(at).cast(), _mm256_min_epu8(levels, most));
+                let mut large = _mm256_movemask_epi8(levels) as u32;
+                if large != 0 {
+                    while large != 0 {
+                        let at = at + large.trailing_zeros() as usize;
+                        large &= large - 1;
+                        if at < bytes {
+                            let (pixel, by) = ((at / size) as u32, u16::from(*from.add(at) - NARROW));
+                            self.excess.push(Excess { pixel, at: (at % size) as u32, by });
+                        }
+                    }
+                    if self.excess.len() > 64 + at / RARE {
+                        return false;
+                    }
+                }
+            }
+        }
+        if self.excess.is_empty() {
+            return true;
+        }
+        let mut first = 0;
+        for pixel in 0..=pixels {
+            first += self.excess[first..].iter().take_while(|e| (e.pixel as usize) < pixel).count();
+            self.first.push(first as u32);
+        }
         true
     }
 

@@ -35,8 +35,8 @@ struct Pairs([i16; 16]);
 const POINTS: usize = 16;
 /// Tiles multiplied at once: with two vectors of sums each they fill 12 of the 16 registers.
 const ROWS: usize = 6;
-/// Bytes of transformed levels that are multiplied by all weights before the next ones are transformed.
-const PANEL_BYTES: usize = 128 << 10;
+/// Tiles that are multiplied by all weights before the next ones are transformed: their sums of one block fit the L1.
+const PANEL: usize = 25;
 /// Sums four times as large must fit int32.
 const MOST_CHANNELS: usize = 1 << 10;
 /// With fewer tiles the time goes to reading weights, of which there are 3.6 times as many bytes.
@@ -93,10 +93,9 @@ impl Winograd {
     pub(in crate::kernels) fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
         let tiles = self.output.h.div_ceil(2) * self.output.w.div_ceil(2);
         let parts = if kernels.threads() == 1 { 1 } else { (4 * kernels.threads()).min(tiles.div_ceil(2 * ROWS)) };
-        let most = (PANEL_BYTES / (2 * POINTS * self.depth)).max(2 * ROWS);
         kernels.for_parts(parts, macs, |part| {
             let (start, end) = (tiles * part / parts, tiles * (part + 1) / parts);
-            let panels = (end - start).div_ceil(most);
+            let panels = (end - start).div_ceil(PANEL);
             SCRATCH.with_borrow_mut(|scratch| {
                 for panel in 0..panels {
                     let share = |panel: usize| start + (end - start) * panel / panels;
@@ -113,14 +112,15 @@ impl Winograd {
     #[target_feature(enable = "avx2")]
     unsafe fn panel(&self, tiles: Range<usize>, scratch: &mut Scratch, input: &[u8], output: &Shared<'_>) {
         let count = tiles.len();
-        // A little more than what would put every point on the same lines of the cache.
+        // A line more than what could put all points on the same lines of the cache.
         let stride = count * 2 * LANES + 16;
-        scratch.levels.resize(scratch.levels.len().max(POINTS * count * self.depth), 0);
+        let deep = count * self.depth + 32;
+        scratch.levels.resize(scratch.levels.len().max(POINTS * deep), 0);
         scratch.sums.resize(scratch.sums.len().max(POINTS * stride), 0);
         // SAFETY: as this function's; the buffers are as large as set above.
         unsafe {
             for (i, tile) in tiles.clone().enumerate() {
-                self.transform_levels(tile, input, &mut scratch.levels[i * self.depth..], count * self.depth);
+                self.transform_levels(tile, input, &mut scratch.levels[i * self.depth..], deep);
             }
             for block in 0..self.constants.len() / 2 {
                 for point in 0..POINTS {
@@ -128,7 +128,7 @@ impl Winograd {
                     let groups = count.div_ceil(ROWS);
                     for group in 0..groups {
                         let first = count * group / groups;
-                        let levels = &scratch.levels[(point * count + first) * self.depth..];
+                        let levels = &scratch.levels[point * deep + first * self.depth..];
                         let sums = &mut scratch.sums[point * stride + first * 2 * LANES..];
                         match count * (group + 1) / groups - first {
                             1 => multiply::<1>(levels, weights, sums),
