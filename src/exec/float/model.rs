@@ -156,6 +156,7 @@ pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor,
             fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
         })?),
     }
+}
 
 /// A dense convolution or a linear layer, packed; `None` for any other node.
 fn pack(graph: &Graph, id: NodeId) -> Result<Option<PackedConv>, ExecError> {
