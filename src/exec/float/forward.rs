@@ -152,11 +152,11 @@ pub(super) fn scale_and_shift(x: &Tensor, coefficients: &Tensor, f: Function) ->
     })
 }
 
-/// Batch norm by its running statistics, as `[scale, shift]`.
+/// Batch norm by its running statistics, as `[scale, shift]`, rounded as in PyTorch.
 fn evaluation_norm(id: NodeId, eps: f32, params: &Parameters) -> Candle<Tensor> {
     let c = params.get(id, "weight").elem_count();
     let scale = map2("batch norm", [params.get(id, "weight"), params.get(id, "running_var")], c, |w, var, scale| {
-        scale.iter_mut().zip(w).zip(var).for_each(|((s, w), v)| *s = w / (v + eps).sqrt());
+        scale.iter_mut().zip(w).zip(var).for_each(|((s, w), v)| *s = (1.0 / (v + eps).sqrt()) * w);
     })?;
     let shift = map3(
         "batch norm",
@@ -164,7 +164,7 @@ fn evaluation_norm(id: NodeId, eps: f32, params: &Parameters) -> Candle<Tensor> 
         c,
         |bias, mean, scale, shift| {
             for (((s, b), m), k) in shift.iter_mut().zip(bias).zip(mean).zip(scale) {
-                *s = b - m * k;
+                *s = (-m).mul_add(*k, *b);
             }
         },
     )?;

@@ -57,7 +57,7 @@ vectorize! {
     }
 }
 
-/// `y = f(x * scale + shift)`, both per channel.
+/// `y = f(x * scale + shift)`, both per channel, the argument rounded once.
 pub fn scale_shift<T: Float>(x: &[T], scale: &[T], shift: &[T], function: Function, y: &mut [T]) {
     let c = scale.len();
     let part = ROWS * c;
@@ -72,7 +72,7 @@ vectorize! {
         let c = scale.len();
         for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
             for (((y, x), a), b) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                *y = F::value(*x * *a + *b);
+                *y = F::value(x.mul_add(*a, *b));
             }
         }
     }
@@ -116,7 +116,7 @@ vectorize! {
         let (shift, mean, sum, dot) = (&shift[..c], &mean[..c], &mut sum[..c], &mut dot[..c]);
         for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
             for i in 0..c {
-                let g = dy[i] * F::slope(x[i] * scale[i] + shift[i]);
+                let g = dy[i] * F::slope(x[i].mul_add(scale[i], shift[i]));
                 sum[i] += g;
                 dot[i] += g * (x[i] - mean[i]);
             }
@@ -144,7 +144,7 @@ vectorize! {
         let (shift, a, b) = (&shift[..c], &a[..c], &b[..c]);
         for ((x, dy), dx) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
             for i in 0..c {
-                let g = dy[i] * F::slope(x[i] * scale[i] + shift[i]);
+                let g = dy[i] * F::slope(x[i].mul_add(scale[i], shift[i]));
                 dx[i] = scale[i] * g - a[i] - b[i] * x[i];
             }
         }
