@@ -14,6 +14,7 @@ mod inspect;
 mod measure;
 mod normalization;
 mod pick;
+mod proof;
 mod published;
 mod recipe;
 mod saturation;
