@@ -18,6 +18,7 @@ mod measure;
 mod normalization;
 mod pick;
 mod probe;
+mod proof;
 mod published;
 mod recipe;
 mod saturation;
