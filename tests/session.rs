@@ -106,6 +106,32 @@ fn going_back_undoes_and_the_way_forward_is_the_same() {
     assert!(read("a") == read("b"));
 }
 
+/// fbgemm's kernels would clip sums at 0..255 where trained weights meet real images; at 0..127 they hardly can.
+#[test]
+fn what_is_saved_says_which_layers_overflow_elsewhere() {
+    let dir = TempDir::new().expect("a folder");
+    let saturated = |qconfig: &str| {
+        let (mut session, mut view) = after(Some(Step::Fuse));
+        let qconfig: QConfig = qconfig.parse().expect("a qconfig");
+        apply(&mut session, &mut view, Command::Prepare(qconfig)).expect("prepared");
+        for step in [Step::Calibrate, Step::Convert] {
+            apply(&mut session, &mut view, command_of(step)).expect("forward");
+        }
+        apply(&mut session, &mut view, Command::Save(dir.path().join("a"))).expect("saved");
+        let Some(Stage::Saved { measured, .. }) = view.stage_of(Step::Convert).map(AsRef::as_ref) else {
+            panic!("not saved")
+        };
+        let found = &measured.saturation;
+        assert_eq!((found.images, found.layers.len()), (32, 57));
+        assert!(found.layers.iter().all(|l| l.pairs > 0 && l.saturated <= l.pairs && l.saturated_outputs <= l.outputs));
+        assert_eq!(view.log.iter().any(|l| l.text.contains("overflow 16 bits")), found.overflowing().count() > 0);
+        found.layers.iter().map(|l| l.saturated).sum::<u64>()
+    };
+    let (x86, onednn) = (saturated("x86"), saturated("onednn"));
+    println!("sums outside 16 bits: x86 {x86}, onednn {onednn}");
+    assert!(onednn > 0 && x86 < onednn);
+}
+
 fn kinds(view: &View) -> Vec<(&str, &'static str)> {
     view.warnings().map(|w| (w.node.as_str(), w.kind())).collect()
 }

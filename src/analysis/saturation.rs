@@ -25,7 +25,8 @@ use crate::{
 ///
 /// Where a window has an odd number of channels, fbgemm and ONNX Runtime go on with the next tap (counted so here), and
 /// oneDNN pads each tap. The sums are of raw levels: these engines subtract the zero point's share afterwards, and pad
-/// with the zero point.
+/// with the zero point. A test holds this to what PyTorch's fbgemm computes on a CPU without VNNI: with these sums
+/// clamped to 16 bits, its outputs come out integer for integer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saturation {
     /// How many images were counted.

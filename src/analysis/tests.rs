@@ -81,8 +81,9 @@ fn the_bound_is_where_16_bits_end() {
     assert_eq!(bound([0, 0], 255), (0, true));
 }
 
-/// The same counts by loops that share nothing with the detector.
-fn naive(graph: &Graph, levels: &[u8]) -> (u64, u64, u64, Option<i32>) {
+/// The products of every output in the order of its window's bytes, output channels outermost, by loops that share
+/// nothing with the detector.
+fn products(graph: &Graph, levels: &[u8]) -> Vec<Vec<i32>> {
     let (from, layer) = (graph.nodes[1].shape, &graph.nodes[2]);
     let zero_point = graph.nodes[1].numeric.qparams().expect("int8").zero_point;
     let (weight, [kh, kw], stride, padding, groups) = match &layer.op {
@@ -92,7 +93,7 @@ fn naive(graph: &Graph, levels: &[u8]) -> (u64, u64, u64, Option<i32>) {
     };
     let weight = weight.expect("int8");
     let (channels, per_group) = (from.c / groups, layer.shape.c / groups);
-    let (mut pairs, mut saturated, mut outputs, mut worst) = (0, 0, 0, None::<i32>);
+    let mut all = Vec::new();
     for o in 0..layer.shape.c {
         for (y, x) in (0..layer.shape.h).flat_map(|y| (0..layer.shape.w).map(move |x| (y, x))) {
             let mut products = Vec::new();
@@ -108,28 +109,104 @@ fn naive(graph: &Graph, levels: &[u8]) -> (u64, u64, u64, Option<i32>) {
                     products.push(i32::from(level) * i32::from(w));
                 }
             }
-            let sums = products.chunks_exact(2).map(|p| p[0] + p[1]);
-            pairs += sums.len() as u64;
-            let out: Vec<i32> = sums.filter(|s| i16::try_from(*s).is_err()).collect();
-            saturated += out.len() as u64;
-            outputs += u64::from(!out.is_empty());
-            // Equally far outside, the positive one counts.
-            let distance = |s: i32| (s - 32_767).max(-32_768 - s);
-            worst = worst.into_iter().chain(out).max_by_key(|s| (distance(*s), *s));
+            all.push(products);
         }
+    }
+    all
+}
+
+/// Pairs, those outside 16 bits, outputs with one of them, and the farthest.
+fn naive(graph: &Graph, levels: &[u8]) -> (u64, u64, u64, Option<i32>) {
+    let (mut pairs, mut saturated, mut outputs, mut worst) = (0, 0, 0, None::<i32>);
+    for products in products(graph, levels) {
+        let sums = products.chunks_exact(2).map(|p| p[0] + p[1]);
+        pairs += sums.len() as u64;
+        let out: Vec<i32> = sums.filter(|s| i16::try_from(*s).is_err()).collect();
+        saturated += out.len() as u64;
+        outputs += u64::from(!out.is_empty());
+        // Equally far outside, the positive one counts.
+        let distance = |s: i32| (s - 32_767).max(-32_768 - s);
+        worst = worst.into_iter().chain(out).max_by_key(|s| (distance(*s), *s));
     }
     (pairs, saturated, outputs, worst)
 }
 
+fn noise(i: usize, salt: usize) -> u8 {
+    ((i * 7919 + salt * 104_729).wrapping_mul(2_654_435_761) >> 11) as u8
+}
+
+fn weights(len: usize) -> Vec<i8> {
+    (0..len).map(|i| noise(i, 1) as i8).collect()
+}
+
+fn linear(out: usize, inputs: usize) -> Op {
+    let weight =
+        QTensor { shape: vec![out, inputs], data: weights(out * inputs).into(), scales: vec![0.01; out].into() };
+    Op::Linear(Linear { weight: Weight::Int8(weight), bias: None, relu: true })
+}
+
+/// One layer that fbgemm computed on a CPU without VNNI; `tests/fixtures/saturation.py` made them.
+#[derive(serde::Deserialize)]
+struct Recorded {
+    name: String,
+    shape: [usize; 4],
+    groups: usize,
+    stride: usize,
+    padding: usize,
+    size: usize,
+    levels: Vec<u8>,
+}
+
+#[derive(serde::Deserialize)]
+struct Recording {
+    scale: f32,
+    zero_point: u8,
+    layers: Vec<Recorded>,
+}
+
+/// That these are the pairs: with each sum clamped to 16 bits every output is what PyTorch's fbgemm gave, and with exact
+/// sums it is not.
+#[test]
+fn the_pairs_are_those_of_fbgemm() {
+    let recording: Recording =
+        serde_json::from_str(include_str!("../../tests/fixtures/saturation.json")).expect("as the script wrote it");
+    let kinds: Vec<&str> = recording.layers.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(kinds.len(), 7, "{kinds:?}");
+    for layer in &recording.layers {
+        let [outputs, per_group, kernel, _] = layer.shape;
+        let data = weights(layer.shape.iter().product());
+        let op = match layer.name.as_str() {
+            "linear" => linear(outputs, per_group),
+            _ => conv([outputs, per_group, kernel, kernel], data.clone(), layer.stride, layer.padding, layer.groups),
+        };
+        let shape = Shape::new(per_group * layer.groups, layer.size, layer.size);
+        let graph = around(shape, recording.zero_point, op);
+        let levels: Vec<u8> = (0..shape.len()).map(|i| noise(i, 10).max(noise(i, 20))).collect();
+        let products = products(&graph, &levels);
+        let filter = data.len() / outputs;
+        let per_output = products.len() / outputs;
+        let output = |clamp: &dyn Fn(i32) -> i32| -> Vec<u8> {
+            let level = |(i, products): (usize, &Vec<i32>)| {
+                let weights = &data[i / per_output * filter..][..filter];
+                let zeros = i32::from(recording.zero_point) * weights.iter().map(|w| i32::from(*w)).sum::<i32>();
+                let sum: i32 = products.chunks(2).map(|pair| clamp(pair.iter().sum())).sum();
+                let rounded = ((sum - zeros) as f32 * (1.0 / recording.scale)).round_ties_even();
+                (rounded + 128.0).clamp(0.0, 255.0) as u8
+            };
+            products.iter().enumerate().map(level).collect()
+        };
+        let clamped = |sum: i32| sum.clamp(i16::MIN.into(), i16::MAX.into());
+        assert!(output(&clamped) == layer.levels, "{}: other pairs than fbgemm's", layer.name);
+        assert!(output(&|sum| sum) != layer.levels, "{}: a layer that says nothing", layer.name);
+        let found = counted(&graph, &levels, 1);
+        let expected = naive(&graph, &levels);
+        let layer = &found.layers[0];
+        assert_eq!((layer.pairs, layer.saturated, layer.saturated_outputs, layer.worst), expected);
+    }
+}
+
 #[test]
 fn counts_are_those_of_plain_loops() {
-    let noise = |i: usize, salt: usize| ((i * 7919 + salt * 104_729).wrapping_mul(2_654_435_761) >> 11) as u8;
-    let weights = |len: usize| (0..len).map(|i| noise(i, 1) as i8).collect::<Vec<_>>();
-    let linear = |out: usize, inputs: usize| {
-        let weight =
-            QTensor { shape: vec![out, inputs], data: weights(out * inputs).into(), scales: vec![0.01; out].into() };
-        Op::Linear(Linear { weight: Weight::Int8(weight), bias: None, relu: true })
-    };
     let cases = [
         ("1x1", Shape::new(8, 5, 7), 13, conv([6, 8, 1, 1], weights(48), 1, 0, 1), Neighbours::Channels),
         (
