@@ -220,12 +220,11 @@ fn safetensors_in_half_precision_of_either_kind_are_read() {
     // Eighths up to four: both kinds hold them exactly.
     let values = |len: usize| (0..len).map(|i| (i % 32) as f32 / 8.0).collect::<Vec<f32>>();
     type Narrow = fn(f32) -> [u8; 2];
-    let kinds: [(Dtype, Narrow); 2] = [
-        (Dtype::F16, |v| f16::from_f32(v).to_le_bytes()),
-        (Dtype::BF16, |v| bf16::from_f32(v).to_le_bytes()),
-    ];
+    let kinds: [(Dtype, Narrow); 2] =
+        [(Dtype::F16, |v| f16::from_f32(v).to_le_bytes()), (Dtype::BF16, |v| bf16::from_f32(v).to_le_bytes())];
     for (dtype, narrow) in kinds {
-        let bytes = TINY.map(|(_, shape)| values(shape.iter().product()).into_iter().flat_map(narrow).collect::<Vec<u8>>());
+        let bytes =
+            TINY.map(|(_, shape)| values(shape.iter().product()).into_iter().flat_map(narrow).collect::<Vec<u8>>());
         let views = TINY.iter().zip(&bytes).map(|((key, shape), bytes)| {
             (format!("model.{key}"), TensorView::new(dtype, shape.to_vec(), bytes).expect("a tensor"))
         });

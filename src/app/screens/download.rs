@@ -55,7 +55,7 @@ pub(super) fn download_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, model
 
 fn facts_ui(ui: &mut Ui, bench: &Workbench, weights: &PublishedWeights) {
     let weak = theme::palette(ui).weak;
-    let size = format!("{}, about", number::bytes(weights.bytes()));
+    let size = format!("about {}", number::bytes(weights.bytes()));
     let accuracy = format!("{} on ImageNet, first guess", number::percent(weights.top1 / 100.0));
     let images =
         format!("shorter side {} px, centre {} px (small images stay as they are)", weights.resize, weights.size);
