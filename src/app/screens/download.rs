@@ -82,12 +82,14 @@ fn action_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, weights: &Publishe
     let downloads = view.running == Some(CommandKind::DownloadWeights);
     if let (true, Some(transfer)) = (downloads, &view.transfer) {
         ui.horizontal_wrapped(|ui| {
-            transfer_ui(ui, "Download", transfer, (ui.available_width() * 0.4).clamp(80.0, 280.0));
-            let cancel = ui.button("Cancel").on_hover_text("Stop; what has arrived is kept");
-            cancel.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Cancel the download"));
-            if cancel.clicked() {
-                bench.request(Request::Cancel);
-            }
+            let width = (ui.available_width() * 0.4).clamp(80.0, 280.0);
+            transfer_ui(ui, "Download", transfer, width, |ui| {
+                let cancel = ui.button("Cancel").on_hover_text("Stop; what has arrived is kept");
+                cancel.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Cancel the download"));
+                if cancel.clicked() {
+                    bench.request(Request::Cancel);
+                }
+            });
         });
         return;
     }
