@@ -144,11 +144,13 @@ pub fn progress_ui(ui: &mut Ui, name: &str, share: f32, width: f32) {
     });
 }
 
-/// A bar of a download's progress, and in words: bytes, rate, time left.
-pub fn transfer_ui(ui: &mut Ui, name: &str, transfer: &Transfer, width: f32) {
+/// A bar of a download's progress, the button that ends it, and in words: bytes, rate, time left. The words change their
+/// width all the time, so the button stands before them, where it keeps its place under the pointer.
+pub fn transfer_ui(ui: &mut Ui, name: &str, transfer: &Transfer, width: f32, cancel: impl FnOnce(&mut Ui)) {
     let p = theme::palette(ui);
     let share = transfer.bytes as f64 / transfer.total.max(1) as f64;
     progress_ui(ui, name, share as f32, width);
+    cancel(ui);
     let bytes = format!("{} of {}", number::bytes(transfer.bytes), number::bytes(transfer.total));
     ui.label(RichText::new(bytes).font(Type::Body.mono()).color(p.text));
     if let Some(rate) = transfer.bytes_per_second {

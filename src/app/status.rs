@@ -53,9 +53,8 @@ fn running_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, verb: &str) {
     if let Some(transfer) = &view.transfer {
         ui.label(RichText::new("Downloading").font(Type::Body.strong()).color(p.strong));
         let width = (ui.available_width() * 0.35).clamp(60.0, 360.0);
-        transfer_ui(ui, "Downloading", transfer, width);
         // No pause: cancelling keeps what has arrived.
-        cancel_ui(ui, bench);
+        transfer_ui(ui, "Downloading", transfer, width, |ui| cancel_ui(ui, bench));
         return;
     }
     let Some(progress) = &view.progress else {

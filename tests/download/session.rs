@@ -51,8 +51,7 @@ impl Case {
     fn weights(&self) -> PublishedWeights {
         let path = table(self.folder.path(), &self.server.base(), "shufflenet_v2_x0_5", FILE, &self.body);
         let catalog = Catalog::parse(&fs::read_to_string(path).expect("the table"), None).expect("a table");
-        let weights = catalog.of(ModelId::ShuffleNetV2X05).next().expect("published").clone();
-        weights
+        catalog.of(ModelId::ShuffleNetV2X05).next().cloned().expect("published")
     }
 
     fn download(&self) -> Command {

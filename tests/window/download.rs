@@ -98,7 +98,8 @@ fn a_download_begins_with_the_click_and_goes_on_after_a_cancel() {
     assert_eq!(server.connections(), 0);
     picture(&mut harness, "before");
 
-    harness.get_by_label(&format!("Download {}", number::bytes(body.len() as u64))).click();
+    let picked = harness.state().bench().choices.published(ModelId::ShuffleNetV2X05).1.expect("published").bytes();
+    harness.get_by_label(&format!("Download {}", number::bytes(picked))).click();
     let start = Instant::now();
     while harness.state().view().transfer.is_none_or(|t| t.bytes < 1_900_000) {
         harness.step();

@@ -55,7 +55,7 @@ pub(super) fn download_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, model
 
 fn facts_ui(ui: &mut Ui, bench: &Workbench, weights: &PublishedWeights) {
     let weak = theme::palette(ui).weak;
-    let size = format!("{}, about", number::bytes(weights.bytes()));
+    let size = format!("about {}", number::bytes(weights.bytes()));
     let accuracy = format!("{} on ImageNet, first guess", number::percent(weights.top1 / 100.0));
     let images =
         format!("shorter side {} px, centre {} px (small images stay as they are)", weights.resize, weights.size);
@@ -82,12 +82,14 @@ fn action_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, weights: &Publishe
     let downloads = view.running == Some(CommandKind::DownloadWeights);
     if let (true, Some(transfer)) = (downloads, &view.transfer) {
         ui.horizontal_wrapped(|ui| {
-            transfer_ui(ui, "Download", transfer, (ui.available_width() * 0.4).clamp(80.0, 280.0));
-            let cancel = ui.button("Cancel").on_hover_text("Stop; what has arrived is kept");
-            cancel.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Cancel the download"));
-            if cancel.clicked() {
-                bench.request(Request::Cancel);
-            }
+            let width = (ui.available_width() * 0.4).clamp(80.0, 280.0);
+            transfer_ui(ui, "Download", transfer, width, |ui| {
+                let cancel = ui.button("Cancel").on_hover_text("Stop; what has arrived is kept");
+                cancel.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Cancel the download"));
+                if cancel.clicked() {
+                    bench.request(Request::Cancel);
+                }
+            });
         });
         return;
     }
