@@ -64,7 +64,7 @@ fn sizes_of_every_model_stand_beside_the_published_ones() {
 
 /// Two classes, one of their files no picture.
 fn data(root: &Path) {
-    for (class, shade) in [("\u{732b}", 40), ("dog", 200)] {
+    for (class, shade) in [("\u{43a}\u{43e}\u{442}", 40), ("dog", 200)] {
         let folder = root.join(class);
         fs::create_dir_all(&folder).expect("a folder");
         for i in 0..10u8 {
@@ -93,7 +93,7 @@ fn images_are_shown_as_the_model_sees_them() {
     harness.get_by_label("Images").click();
     harness.run_steps(2);
     wait(&mut harness, "the classes", has("dog: 8 train, 2 held out"));
-    harness.get_by_label_contains("\u{732b}: 8 train, 2 held out");
+    harness.get_by_label_contains("\u{43a}\u{43e}\u{442}: 8 train, 2 held out");
     harness.get_by_label_contains("1 file is left out");
     harness.get_by_label_contains("notes.txt");
     wait(&mut harness, "the preview", has("as seen, 224\u{d7}224"));
