@@ -167,23 +167,15 @@ impl Winograd {
         let column = |j: usize| (x + j).min(self.output.w + 1);
         let at = |i: usize, j: usize| self.first + row(i) * self.input.row + column(j) * self.input.pixel;
         let places: [[usize; 4]; 4] = std::array::from_fn(|i| std::array::from_fn(|j| at(i, j)));
-        let add = |a, b| _mm256_add_epi16(a, b);
-        let sub = |a, b| _mm256_sub_epi16(a, b);
         for c in (0..self.depth).step_by(16) {
             // SAFETY: the window lies in the input with `SLACK` behind.
             let load = |i: usize, j: usize| unsafe {
                 _mm256_cvtepu8_epi16(_mm_loadu_si128(input.as_ptr().add(places[i][j] + c).cast()))
             };
-            let mut rows = [[_mm256_setzero_si256(); 4]; 4];
-            for j in 0..4 {
-                let d = [load(0, j), load(1, j), load(2, j), load(3, j)];
-                rows[0][j] = sub(d[0], d[2]);
-                rows[1][j] = add(d[1], d[2]);
-                rows[2][j] = sub(d[2], d[1]);
-                rows[3][j] = sub(d[1], d[3]);
-            }
-            for (i, d) in rows.into_iter().enumerate() {
-                let points = [sub(d[0], d[2]), add(d[1], d[2]), sub(d[2], d[1]), sub(d[1], d[3])];
+            let column = |j: usize| spread([load(0, j), load(1, j), load(2, j), load(3, j)]);
+            let columns = [column(0), column(1), column(2), column(3)];
+            for i in 0..4 {
+                let points = spread(columns.map(|column| column[i]));
                 for (j, point) in points.into_iter().enumerate() {
                     // SAFETY: within `to`, as asserted.
                     unsafe { _mm256_storeu_si256(to.as_mut_ptr().add((4 * i + j) * stride + c).cast(), point) };
@@ -201,27 +193,19 @@ impl Winograd {
         assert!(15 * stride + 2 * LANES <= sums.len());
         let bounds = Bounds::new(self.requant.levels);
         let mut levels = [[_mm256_setzero_si256(); 4]; 2];
-        let add = |a, b| _mm256_add_epi32(a, b);
-        let sub = |a, b| _mm256_sub_epi32(a, b);
         for vector in 0..2 {
             let constants = &self.constants[2 * block + vector];
             // SAFETY: as asserted.
             let load = |i: usize, j: usize| unsafe {
                 _mm256_loadu_si256(sums.as_ptr().add((4 * i + j) * stride + vector * LANES).cast())
             };
-            let mut rows = [[_mm256_setzero_si256(); 4]; 2];
-            for j in 0..4 {
-                let m = [load(0, j), load(1, j), load(2, j), load(3, j)];
-                let inner = [add(m[1], m[2]), sub(m[1], m[2])];
-                rows[0][j] = add(m[0], inner[0]);
-                rows[1][j] = sub(inner[1], m[3]);
-            }
+            let column = |j: usize| gather([load(0, j), load(1, j), load(2, j), load(3, j)]);
+            let columns = [column(0), column(1), column(2), column(3)];
             // SAFETY: 32 bytes, aligned by the layout of `Constants`.
             let start = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
-            for (levels, s) in levels.iter_mut().zip(rows) {
-                let both = [add(s[0], add(s[1], s[2])), sub(sub(s[1], s[2]), s[3])];
-                for (x, sum) in both.into_iter().enumerate() {
-                    let sum = add(_mm256_srai_epi32::<2>(sum), start);
+            for (y, levels) in levels.iter_mut().enumerate() {
+                for (x, sum) in gather(columns.map(|column| column[y])).into_iter().enumerate() {
+                    let sum = _mm256_add_epi32(_mm256_srai_epi32::<2>(sum), start);
                     levels[2 * x + vector] = requantize(sum, constants, bounds);
                 }
             }
@@ -249,6 +233,26 @@ impl Winograd {
             }
         }
     }
+}
+
+/// `B^T d` for one column of 16 channels.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn spread(d: [__m256i; 4]) -> [__m256i; 4] {
+    [
+        _mm256_sub_epi16(d[0], d[2]),
+        _mm256_add_epi16(d[1], d[2]),
+        _mm256_sub_epi16(d[2], d[1]),
+        _mm256_sub_epi16(d[1], d[3]),
+    ]
+}
+
+/// `A^T m` for one column of 8 channels; sums may wrap around, the last ones fit again.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn gather(m: [__m256i; 4]) -> [__m256i; 2] {
+    let (sum, difference) = (_mm256_add_epi32(m[1], m[2]), _mm256_sub_epi32(m[1], m[2]));
+    [_mm256_add_epi32(m[0], sum), _mm256_sub_epi32(difference, m[3])]
 }
 
 /// `(2 G) g (2 G)^T`.
