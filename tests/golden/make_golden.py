@@ -4,6 +4,8 @@
 
 PyTorch 2.9 and torchvision 0.24. The int8 logits are fbgemm's: at 0..127 its kernels do not saturate. EfficientNetV2 has
 no quantizable twin in torchvision, and qconfig onednn saturates in fbgemm: neither is written.
+
+Make them on a CPU with AVX-512: on others oneDNN sums in another order, and PyTorch's own observers differ.
 """
 
 import hashlib
