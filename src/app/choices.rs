@@ -98,9 +98,10 @@ impl Choices {
 
     /// As many bits for activations and weights; with 8 the levels are the backend's.
     pub fn take_bits(&mut self, bits: u8) {
+        let ActivationSpec { observer, scheme, percentile, .. } = self.qconfig.activation;
+        let plain = QConfig::new(self.qconfig.name).activation.with_bits(bits);
+        self.qconfig.activation = ActivationSpec { observer, scheme, percentile, ..plain };
         self.qconfig.weight.bits = bits;
-        self.qconfig.activation.bits = bits;
-        self.take_backend(self.qconfig.name);
     }
 
     /// Drops what was chosen for the layers of another model than the one that is picked now.
@@ -155,7 +156,9 @@ mod tests {
         assert_eq!((config.activation.quant_max, config.activation.observer), (255, ObserverKind::Mse));
         assert_eq!((config.weight.observer, config.overrides.len()), (ObserverKind::MinMax, 1));
         choices.take_backend(Backend::X86);
+        choices.qconfig.weight.observer = ObserverKind::MinMax;
         choices.take_bits(5);
+        assert_eq!(choices.qconfig.weight.observer, ObserverKind::MinMax, "bits are not granularity");
         assert_eq!((choices.qconfig.activation.quant_max, choices.qconfig.weight.bits), (31, 5));
         choices.take_bits(8);
         assert_eq!(choices.qconfig.activation.quant_max, 127, "x86's own again");
