@@ -122,6 +122,96 @@ fn layers_left_in_float_are_saved_run_and_counted() {
 }
 
 #[test]
+fn every_choice_reaches_the_file_and_inspect_shows_the_overrides() {
+    let dir = TempDir::new().expect("a folder");
+    let choices = [
+        "--observer",
+        "mse",
+        "--scheme",
+        "symmetric",
+        "--weights-per",
+        "tensor",
+        "--override",
+        "fc=weights-per=channel",
+        "--override",
+        "conv1.0=observer=percentile,percentile=99.9",
+        "--float-layers",
+        "conv5.0",
+    ];
+    let file = ["ptq", "--calibration-batches", "2", "--out", "m.octet.safetensors"];
+    let report = json(dir.path(), &[&file[..], &choices[..]].concat());
+    assert!(report["int8"]["accuracy"].as_f64().expect("a number") > 0.5, "{report}");
+    let inside = json(dir.path(), &["inspect", "m.octet.safetensors"]);
+    let config = &inside["recipe"]["qconfig"];
+    assert_eq!(
+        (&config["activation"]["observer"], &config["activation"]["scheme"]),
+        (&"mse".into(), &"symmetric".into())
+    );
+    assert_eq!(config["weight"]["observer"], "min_max");
+    assert_eq!(config["overrides"]["conv5.0"], "float");
+    let shown = &inside["overrides"];
+    assert_eq!(keys(shown), BTreeSet::from(["conv1.0", "conv5.0", "fc"]));
+    assert_eq!(shown["conv5.0"], "left in float");
+    assert!(shown["conv1.0"].as_str().expect("a phrase").contains("99.9"), "{shown}");
+    let scales = |name: &str| {
+        let layers = inside["layers"].as_array().expect("layers");
+        let layer = layers.iter().find(|l| l["name"] == name).expect("a layer");
+        layer["weight_scales"].as_array().map(Vec::len)
+    };
+    assert_eq!((scales("fc"), scales("conv1.0"), scales("conv5.0")), (Some(10), Some(1), None));
+    let nodes = inside["nodes"].as_array().expect("nodes");
+    let quant = nodes.iter().find(|n| n["name"] == "quant").expect("a stub");
+    assert_eq!(quant["zero_point"], 64, "symmetric at 0..127");
+    let text = octet(dir.path(), &["inspect", "m.octet.safetensors"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("override    conv5.0  left in float"), "{text}");
+
+    let sentence = failure(dir.path(), &["ptq", "--override", "conv9=float"]);
+    assert!(sentence.contains("`conv9`") && sentence.contains("as conv1.0"), "{sentence}");
+    let sentence = failure(dir.path(), &["ptq", "--override", "maxpool=observer=mse"]);
+    assert!(sentence.contains("`maxpool`") && sentence.contains("`conv1.0`"), "{sentence}");
+}
+
+#[test]
+fn a_study_says_so_and_affine_weights_have_no_file() {
+    let dir = TempDir::new().expect("a folder");
+    let ptq = |more: &[&str]| json(dir.path(), &[&["ptq", "--calibration-batches", "2"], more].concat());
+    let report = ptq(&["--bits", "6", "--out", "six.octet.safetensors"]);
+    let fake = report["fake"]["accuracy"].as_f64().expect("a number");
+    let int8 = report["int8"]["accuracy"].as_f64().expect("a number");
+    assert!((fake - int8).abs() < 0.03, "{report}");
+    assert!(report["study"].as_str().expect("a sentence").contains("6 bits"));
+    assert!(dir.path().join("six.octet.safetensors").exists());
+
+    let report = ptq(&["--weight-scheme", "affine"]);
+    assert!(report["file"].is_null() && report["int8"].is_null() && report["shrink"].is_null());
+    assert!(report["fake"]["accuracy"].as_f64().expect("a number") > 0.85, "{report}");
+    let files = fs::read_dir(dir.path()).expect("a folder").count();
+    assert_eq!(files, 1, "no file of affine weights");
+    let output = octet(dir.path(), &["ptq", "--weight-scheme", "affine", "--out", "a.octet.safetensors"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no int8 file"), "{}", stderr(&output));
+}
+
+#[test]
+fn warnings_stand_on_standard_error_and_in_the_json() {
+    let dir = TempDir::new().expect("a folder");
+    let run = |more: &[&str]| {
+        let output = octet(dir.path(), &[&["ptq", "--calibration-batches", "1", "--json"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (report["warnings"].as_array().expect("a list").clone(), stderr(&output))
+    };
+    let (warnings, said) = run(&[]);
+    assert!(warnings.is_empty() && !said.contains("warning: node"), "{said}");
+    let (warnings, said) = run(&["--mean", "0,0,0", "--std", "1,1,1"]);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(keys(&warnings[0]), BTreeSet::from(["expected", "found", "kind", "node", "remedy"]));
+    assert_eq!((&warnings[0]["kind"], &warnings[0]["node"]), (&"normalization".into(), &"conv1.1".into()));
+    assert!(said.contains("warning: node `conv1.1`"), "{said}");
+}
+
+#[test]
 fn the_file_is_the_same_on_any_number_of_threads() {
     let dir = TempDir::new().expect("a folder");
     for threads in ["1", "2"] {
@@ -303,6 +393,10 @@ fn a_wrong_flag_ends_with_2() {
         &["ptq", "--no-such-flag"][..],
         &["ptq", "--model", "resnet19"],
         &["ptq", "--qconfig", "arm"],
+        &["ptq", "--observer", "best"],
+        &["ptq", "--bits", "3"],
+        &["ptq", "--override", "fc"],
+        &["ptq", "--float-layers", "fc", "--override", "fc=bits=8"],
         &["ptq", "--calibration-batches", "0"],
         &["ptq", "--mean", "1,2"],
         &["ptq", "--std", "0,1,1"],

@@ -17,7 +17,7 @@ pub struct QuantArgs {
     #[arg(long, value_enum)]
     observer: Option<ObserverArg>,
     /// Percent of the values that the percentile observer keeps
-    #[arg(long, default_value_t = PERCENTILE, value_name = "P")]
+    #[arg(long, default_value_t = PERCENTILE, value_name = "P", value_parser = percentile)]
     percentile: f32,
     /// Levels of activations: spanning what was seen, or as many on each side of zero
     #[arg(long, value_enum, default_value_t = SchemeArg::Affine)]
@@ -205,6 +205,13 @@ impl QuantArgs {
     }
 }
 
+fn percentile(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(percent) if percent > 50.0 && percent <= 100.0 => Ok(percent),
+        Ok(_) | Err(_) => Err("expected a percentage above 50 and 100 at most".to_owned()),
+    }
+}
+
 fn bits(text: &str) -> Result<u8, String> {
     match text.parse() {
         Ok(bits) if (FEWEST_BITS..=BITS).contains(&bits) => Ok(bits),
@@ -228,7 +235,7 @@ fn parse_override(text: &str) -> Result<OverrideArg, String> {
         match key.trim() {
             "observer" => own.observer = Some(ObserverArg::from_str(value, true)?),
             "percentile" => {
-                own.percentile = Some(value.parse().map_err(|_| format!("`{value}`: expected a number of percent"))?);
+                own.percentile = Some(percentile(value).map_err(|e| format!("`{value}`: {e}"))?);
             }
             "scheme" => own.scheme = Some(SchemeArg::from_str(value, true)?),
             "bits" => own.bits = Some(bits(value).map_err(|e| format!("`{value}`: {e}"))?),
@@ -312,6 +319,7 @@ mod tests {
     fn what_is_not_a_choice_is_said() {
         for (flags, named) in [
             (&["--bits", "3"][..], "4 to 7"),
+            (&["--percentile", "30"], "above 50"),
             (&["--override", "fc"], "NAME=float"),
             (&["--override", "=float"], "name of a layer"),
             (&["--override", "fc=int4"], "KEY=VALUE"),

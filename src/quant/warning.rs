@@ -10,7 +10,7 @@ pub const FUSION_TOLERANCE: f32 = 1e-5;
 /// Half of the channels further from their running mean than this, in standard deviations, are no accident.
 const FAR: f32 = 1.0;
 /// Half of the channels with a variance so many times their running one, or so many times smaller, are no accident.
-const SPREAD: f32 = 3.0;
+const SPREAD: f32 = 2.0;
 /// Channels that a message names.
 const NAMED: usize = 4;
 

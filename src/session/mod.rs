@@ -14,6 +14,7 @@ mod inspect;
 mod measure;
 mod normalization;
 mod pick;
+mod proof;
 mod published;
 mod recipe;
 mod saturation;
@@ -48,6 +49,8 @@ pub use crate::analysis::{LayerBound, LayerSaturation, Neighbours, PairBound, Sa
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Source};
 pub use crate::exec::float::Device;
 pub use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, Scheme, WeightSpec};
-pub use crate::quant::{Backend, Choosable, ConvertReport, FuseOptions, Override, QConfig, Study, Warning, choosable};
+pub use crate::quant::{
+    Backend, Choosable, ConvertReport, FuseOptions, FuseReport, Override, QConfig, Study, Warning, choosable,
+};
 pub use crate::train::{EpochReport, TrainConfig, TrainEvent};
 pub use crate::zoo::{ModelConfig, ModelId};

@@ -6,7 +6,7 @@ use super::WeightsChoice;
 use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
 use crate::data::Skipped;
 use crate::exec::float::Device;
-use crate::quant::Warning;
+use crate::quant::{self, Warning};
 
 /// One model on its way to int8, with every earlier stage kept.
 #[derive(Debug)]
@@ -156,8 +156,21 @@ impl Session {
         Ok(())
     }
 
+    /// That the recipe's choices can be carried out on this model, before any work is done for them.
+    fn check_choices(&self) -> Result<(), SessionError> {
+        let qconfig = &self.recipe.qconfig;
+        qconfig.check()?;
+        if !qconfig.overrides.is_empty() {
+            let (stubbed, _) = quant::insert_stubs(self.base(Step::Stubs)?.graph())?;
+            let (fused, _) = quant::fuse(&stubbed, &self.fuse_options())?;
+            quant::prepare(&fused, qconfig)?;
+        }
+        Ok(())
+    }
+
     /// The steps that are left, with the recipe's choices.
     fn run_all(&mut self, out: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        self.check_choices()?;
         loop {
             let next = match self.stage()?.done() {
                 None => Command::InsertStubs,

@@ -3,15 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::measure::{Inputs, fake_accuracy};
+use super::measure::fake_accuracy;
 use super::state::Reporter;
-use super::{FusionProof, Session, SessionError, Stage, Step, StudyResult, Weighted};
-use crate::exec::float::Model;
-use crate::graph::Graph;
+use super::{Session, SessionError, Stage, Step, StudyResult, Weighted};
 use crate::quant::{self, FuseOptions, QConfig, Study, Warning};
-
-/// Images on which fusion is proved to change nothing.
-const PROOF_IMAGES: usize = 8;
 
 impl Session {
     pub(super) fn insert_stubs(&mut self, to: &mut Reporter<'_>) -> Result<(), SessionError> {
@@ -39,26 +34,12 @@ impl Session {
             proof.max_abs,
             proof.relative
         ));
-        let warnings: Vec<Warning> = quant::fusion_warning(&graph, proof.relative).into_iter().collect();
+        let warnings: Vec<Warning> = self.moved(&before, (&graph, &report), &proof)?.into_iter().collect();
         to.warn_of(&warnings);
         self.recipe.unfused = options.disabled.clone();
         let stage = Stage::Fused { before, graph: graph.into(), report: report.into(), proof, warnings };
         self.enter(stage, start, to);
         Ok(())
-    }
-
-    /// Runs both graphs on the same real images.
-    fn prove(&self, before: &Weighted, fused: &Graph, to: &mut Reporter<'_>) -> Result<FusionProof, SessionError> {
-        let opened = &before.opened;
-        let inputs = Inputs::first(&opened.dataset.train, PROOF_IMAGES, &opened.preprocess, &opened.source)?;
-        to.progress("Proving the fusion", 0, 2);
-        let old = Model::new(&before.graph, &self.device)?.run(&inputs.images, inputs.count)?;
-        to.checkpoint()?;
-        to.progress("Proving the fusion", 1, 2);
-        let new = Model::new(fused, &self.device)?.run(&inputs.images, inputs.count)?;
-        let max_abs = old.iter().zip(&new).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        let largest = old.iter().map(|a| a.abs()).fold(f32::MIN_POSITIVE, f32::max);
-        Ok(FusionProof { images: inputs.count, max_abs, relative: max_abs / largest })
     }
 
     pub(super) fn prepare(&mut self, qconfig: QConfig, to: &mut Reporter<'_>) -> Result<(), SessionError> {

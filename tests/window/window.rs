@@ -5,7 +5,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use octet::app::Window;
 use octet::app::choices::Choices;
-use octet::session::{ModelId, Stage, Step};
+use octet::session::{ModelId, ObserverKind, Override, Scheme, Stage, Step};
 
 use crate::raster::Textures;
 use crate::{harness, snapshot};
@@ -133,6 +133,108 @@ fn six_steps_by_their_buttons() {
     if let Some(folder) = std::env::var_os("PICTURES") {
         pictures(&mut harness, &textures, std::path::Path::new(&folder));
     }
+}
+
+/// Up to a step that is ready to be run, and shows its screen.
+fn walk_to(harness: &mut Harness<'_, Window>, last: Step) {
+    harness.run();
+    harness.get_by_label("Walk the six steps: Begin").click();
+    until(harness, "opening", |w| w.view().stage().is_some());
+    let steps = [("Insert stubs", Step::Stubs), ("Use shipped weights", Step::Weights), ("Fuse", Step::Fuse)];
+    for (button, step) in steps {
+        harness.get_by_label(button).click();
+        until(harness, button, |w| done(w, step));
+        harness.get_by_label(&format!("Continue to {}", Step::ALL[step.index() + 1].title())).click();
+        harness.run_steps(2);
+    }
+    assert_eq!(harness.state().bench().step, last);
+}
+
+/// Picks `option` in the drop-down of this name.
+fn pick(harness: &mut Harness<'_, Window>, name: &str, option: &str) {
+    harness.get_by_label_contains(name).click();
+    harness.run_steps(3);
+    let found: Vec<_> = harness.query_all_by_label(option).collect();
+    found.last().expect("the option is offered").click();
+    harness.run_steps(3);
+}
+
+#[test]
+fn every_choice_of_prepare_is_made_by_its_label() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, textures) = open([1280.0, 800.0], Theme::Light, folder.path());
+    walk_to(&mut harness, Step::Prepare);
+    for label in [
+        "Qconfig: qnnpack",
+        "Qconfig: onednn",
+        "Observer: MSE",
+        "Activations: Symmetric",
+        "Scales of weights: Per tensor",
+        "Weights: Symmetric",
+        "Bits: 6",
+    ] {
+        harness.get_by_label(label).click();
+        harness.run_steps(2);
+    }
+    harness.get_by_label_contains("6 bits are for study");
+    harness.get_by_label("Search layers").click();
+    harness.run_steps(2);
+    harness.get_by_label("Search layers").type_text("conv1");
+    harness.run_steps(3);
+    pick(&mut harness, "Output of conv1.0: ", "float");
+    assert_eq!(harness.state().bench().choices.qconfig.overrides["conv1.0"], Override::Float);
+    harness.get_by_label_contains("only those of their own (1)").click();
+    harness.run_steps(2);
+    harness.get_by_label("Prepare").click();
+    until(&mut harness, "preparing", |w| done(w, Step::Prepare));
+    let recipe = harness.state().view().recipe.clone().expect("a recipe");
+    let config = &recipe.qconfig;
+    assert_eq!((config.activation.observer, config.activation.scheme), (ObserverKind::Mse, Scheme::Symmetric));
+    assert_eq!(
+        (config.activation.quant_max, config.weight.bits, config.weight.observer),
+        (63, 6, ObserverKind::MinMax)
+    );
+    harness.get_by_label_contains("left in float");
+    if let Some(folder) = std::env::var_os("PICTURES") {
+        let picture = textures.picture(&harness);
+        picture.save(std::path::Path::new(&folder).join("prepare_light.png")).expect("a picture");
+    }
+    harness.get_by_label("Bits: 8").click();
+    harness.run_steps(2);
+    harness.get_by_label_contains("prepare again to use them");
+    harness.get_by_label("Clear all").click();
+    harness.run_steps(2);
+    assert!(harness.state().bench().choices.qconfig.overrides.is_empty());
+}
+
+#[test]
+fn a_warning_stands_on_the_prepare_screen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, _) = open([1280.0, 800.0], Theme::Dark, folder.path());
+    harness.run();
+    harness.get_by_label("Walk the six steps: Begin").click();
+    until(&mut harness, "opening", |w| w.view().stage().is_some());
+    for (button, step) in [("Insert stubs", Step::Stubs), ("Use shipped weights", Step::Weights), ("Fuse", Step::Fuse)]
+    {
+        harness.get_by_label(button).click();
+        until(&mut harness, button, |w| done(w, step));
+        if step != Step::Fuse {
+            harness.get_by_label(&format!("Continue to {}", Step::ALL[step.index() + 1].title())).click();
+            harness.run_steps(2);
+        }
+    }
+    harness.get_by_label("Fuse conv1.0").click();
+    harness.run_steps(2);
+    harness.get_by_label("Fuse again").click();
+    until(&mut harness, "fusing again", |w| {
+        w.view().stage().is_some_and(|s| s.graph().find("conv1.1").is_some() && s.done() == Some(Step::Fuse))
+    });
+    harness.get_by_label_contains("switched off");
+    harness.get_by_label("Continue to Prepare").click();
+    harness.run_steps(2);
+    harness.get_by_label("Prepare").click();
+    until(&mut harness, "preparing", |w| done(w, Step::Prepare));
+    harness.get_by_label_contains("node `conv1.1`: BatchNorm2d has no int8 kernel and is left in float");
 }
 
 /// Every step and tab, for eyes; `PICTURES=folder` asks for them.

@@ -86,7 +86,9 @@ fn prepare(choices: &Choices) -> String {
         code += &match other {
             // What PyTorch's user adds by hand, Octet puts there itself.
             Override::Float => {
-                format!("model.get_submodule(\"{name}\").qconfig = None  # with DeQuantStub before and QuantStub behind it\n")
+                format!(
+                    "model.get_submodule(\"{name}\").qconfig = None  # with DeQuantStub before and QuantStub behind it\n"
+                )
             }
             Override::Int8 { activation: own, weight: own_weight } => format!(
                 "model.get_submodule(\"{name}\").qconfig = QConfig(\n    activation={}\n    weight={},\n)\n",
@@ -155,6 +157,7 @@ mod tests {
         assert!(code(Step::Stubs).contains("models.resnet18(weights=None, quantize=False, num_classes=33)"));
         assert!(code(Step::Prepare).contains("get_default_qconfig(\"qnnpack\")"));
         assert!(code(Step::Prepare).contains("MinMaxObserver.with_args(reduce_range=False)"));
+        assert!(code(Step::Calibrate).contains("if i == 7:"));
         choices.qconfig.activation.scheme = Scheme::Symmetric;
         choices.take_bits(6);
         choices.qconfig.overrides.insert("fc".to_owned(), Override::Float);
@@ -164,6 +167,5 @@ mod tests {
         assert!(prepare.contains("model.get_submodule(\"fc\").qconfig = None"), "{prepare}");
         choices.qconfig.activation.observer = ObserverKind::Mse;
         assert!(super::prepare(&choices).contains("no MSE observer\n"), "a comment ends its line");
-        assert!(code(Step::Calibrate).contains("if i == 7:"));
     }
 }

@@ -5,7 +5,7 @@ use super::{graphs, prose, warnings_ui};
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{FusionProof, Stage, Step, View};
+use crate::session::{FuseReport, FusionProof, Stage, Step, View};
 
 const LINE: f32 = 24.0;
 
@@ -38,22 +38,7 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     ui.allocate_ui(eframe::egui::vec2(ui.available_width(), room - table_room - theme::GAP), |ui| {
         graphs::pair_ui(ui, bench, &left, &right);
     });
-    let rows: Vec<Row> = report
-        .sites
-        .iter()
-        .map(|s| Row {
-            name: s.name.clone(),
-            what: s.pattern.title().to_owned(),
-            factors: span(&s.factors),
-            fused: true,
-        })
-        .chain(report.refusals.iter().map(|r| Row {
-            name: r.node.clone(),
-            what: r.reason.to_string(),
-            factors: number::NONE.to_owned(),
-            fused: false,
-        }))
-        .collect();
+    let rows = rows(report);
     if let Some(name) = table_ui(ui, bench, &rows) {
         bench.selection.select(&name, [&*left, &*right]);
         for (pane, graph) in bench.panes.iter_mut().zip([&left, &right]) {
@@ -62,6 +47,23 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             }
         }
     }
+}
+
+/// Every site, then every node that stays on its own with the reason.
+fn rows(report: &FuseReport) -> Vec<Row> {
+    let sites = report.sites.iter().map(|s| Row {
+        name: s.name.clone(),
+        what: s.pattern.title().to_owned(),
+        factors: span(&s.factors),
+        fused: true,
+    });
+    let refusals = report.refusals.iter().map(|r| Row {
+        name: r.node.clone(),
+        what: r.reason.to_string(),
+        factors: number::NONE.to_owned(),
+        fused: false,
+    });
+    sites.chain(refusals).collect()
 }
 
 fn proof_ui(ui: &mut Ui, sites: usize, proof: &FusionProof, proved: bool) {
@@ -148,5 +150,39 @@ fn switch_ui(ui: &mut Ui, bench: &mut Workbench, row: &Row) {
         } else {
             bench.choices.unfused.insert(row.name.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Builder;
+    use crate::graph::{Activation, ConvSpec, Op, Shape};
+    use crate::session::FuseOptions;
+
+    /// A pair that fuses, and every reason why others do not.
+    #[test]
+    fn every_row_says_what_was_found_or_why_not() {
+        let (mut b, x) = Builder::new("all", Shape::new(2, 4, 4));
+        let x = b.conv("pair", x, ConvSpec::new(2, 3));
+        let x = b.bn("pair_bn", x, 1e-5, 0.1);
+        let shared = b.conv("shared", x, ConvSpec::new(2, 3));
+        let x = b.bn("shared_bn", shared, 1e-5, 0.1);
+        let x = b.push("add", Op::Add { relu: false }, &[x, shared]);
+        let x = b.conv("alone", x, ConvSpec::new(2, 3).bias());
+        let x = b.act("swish", x, Activation::Hardswish);
+        let x = b.conv("off", x, ConvSpec::new(2, 3));
+        b.bn("off_bn", x, 1e-5, 0.1);
+        let options = FuseOptions { disabled: ["off".to_owned()].into() };
+        let (_, report) = crate::quant::fuse(&b.finish(), &options).expect("a float graph");
+        let rows = rows(&report);
+        let what = |name: &str| rows.iter().find(|r| r.name == name).map(|r| (r.fused, r.what.as_str()));
+        assert_eq!(what("pair"), Some((true, "Conv + BN")));
+        let (fused, why) = what("shared").expect("a row");
+        assert!(!fused && why.contains("2 users") && why.contains("add"), "{why}");
+        assert_eq!(what("alone"), Some((false, "followed by Hardswish, not by batch norm or ReLU")));
+        let (_, why) = what("swish").expect("a row");
+        assert!(why.contains("no fused kernel"), "{why}");
+        assert_eq!(what("off"), Some((false, "switched off")));
     }
 }

@@ -16,6 +16,10 @@ const LINE: f32 = 32.0;
 /// No less of the table is shown, however small the window.
 const LEAST: f32 = 240.0;
 
+/// As wide as the table must be to show all columns.
+const WIDE: f32 = 660.0;
+const HEADS: [&str; 6] = ["layer", "operation", "output", "weight", "bits", "prepared"];
+
 /// Which layers the table shows.
 #[derive(Debug, Default)]
 pub(crate) struct PrepareScreen {
@@ -44,7 +48,10 @@ enum Output {
 /// Every layer of the fused graph, with what it has of its own.
 pub(super) fn layers_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f32) {
     let Some(Stage::Fused { graph, .. }) = view.stage_before(Step::Prepare).map(AsRef::as_ref) else {
-        prose(ui, "Once the model is fused, each of its layers can have an observer of its own here, or stay in float.");
+        prose(
+            ui,
+            "Once the model is fused, each of its layers can have an observer of its own here, or stay in float.",
+        );
         return;
     };
     if !bench.prepare.layers.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, graph)) {
@@ -84,22 +91,28 @@ fn search_ui(ui: &mut Ui, bench: &mut Workbench) {
 
 fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Option<&Graph>, height: f32) {
     let weak = theme::palette(ui).weak;
+    // What is to know of a layer gives way to what is to choose for it.
+    let wide = ui.available_width() >= WIDE;
     ui.push_id("layers", |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
-        TableBuilder::new(ui)
+        let mut table = TableBuilder::new(ui)
             .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink([false, true])
             .max_scroll_height(height - LINE)
-            .column(Column::remainder().at_least(140.0).clip(true))
-            .column(Column::initial(120.0).clip(true))
-            .column(Column::exact(136.0))
-            .column(Column::exact(128.0))
-            .column(Column::exact(112.0))
-            .column(Column::initial(150.0).clip(true))
+            .column(Column::remainder().at_least(104.0).clip(true));
+        if wide {
+            table = table.column(Column::exact(104.0).clip(true));
+        }
+        table = table.column(Column::exact(128.0)).column(Column::exact(108.0)).column(Column::exact(108.0));
+        if wide {
+            table = table.column(Column::exact(128.0).clip(true));
+        }
+        let heads: &[&str] = if wide { &HEADS } else { &[HEADS[0], HEADS[2], HEADS[3], HEADS[4]] };
+        table
             .header(LINE, |mut header| {
-                for head in ["layer", "operation", "output", "weight", "bits", "now"] {
+                for head in heads {
                     header.col(|ui| {
-                        ui.label(RichText::new(head).font(Type::Small.font()).color(weak));
+                        ui.label(RichText::new(*head).font(Type::Small.font()).color(weak));
                     });
                 }
             })
@@ -109,13 +122,15 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
                     line.col(|ui| {
                         let chosen = bench.selection.name() == Some(&layer.name);
                         let name = RichText::new(&layer.name).font(Type::Body.mono());
-                        if ui.selectable_label(chosen, name).clicked() {
+                        if ui.selectable_label(chosen, name).on_hover_text(&layer.name).clicked() {
                             bench.selection.select(&layer.name, prepared);
                         }
                     });
-                    line.col(|ui| {
-                        ui.add(Label::new(RichText::new(layer.op).color(weak)).truncate());
-                    });
+                    if wide {
+                        line.col(|ui| {
+                            ui.add(Label::new(RichText::new(layer.op).color(weak)).truncate());
+                        });
+                    }
                     let mut own = Own::of(&bench.choices.qconfig, &layer.name);
                     let before = own;
                     line.col(|ui| output_ui(ui, layer, &mut own));
@@ -124,7 +139,9 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
                     if own != before {
                         own.set(&mut bench.choices.qconfig, &layer.name, layer.can);
                     }
-                    line.col(|ui| now_ui(ui, prepared, &layer.name));
+                    if wide {
+                        line.col(|ui| now_ui(ui, prepared, &layer.name));
+                    }
                 });
             });
     });
@@ -195,6 +212,7 @@ fn output_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
     if layer.can.observer {
         options.extend(ObserverKind::OF_ACTIVATIONS.map(Output::Observer));
     }
+    ui.spacing_mut().combo_width = 112.0;
     pick_ui(ui, &format!("Output of {}", layer.name), &mut own.output, &options, |output| match output {
         Output::Rest => REST,
         Output::Float => "float",
@@ -209,6 +227,7 @@ fn weight_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
         return;
     }
     let options = [None, Some(ObserverKind::PerChannelMinMax), Some(ObserverKind::MinMax)];
+    ui.spacing_mut().combo_width = 92.0;
     pick_ui(ui, &format!("Weight of {}", layer.name), &mut own.weight, &options, |weight| match weight {
         None => REST,
         Some(ObserverKind::MinMax) => "per tensor",
@@ -221,6 +240,7 @@ fn bits_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
         return;
     }
     let options = [None, Some(8), Some(7), Some(6), Some(5), Some(4)];
+    ui.spacing_mut().combo_width = 92.0;
     pick_ui(ui, &format!("Bits of {}", layer.name), &mut own.bits, &options, |bits: Option<u8>| match bits {
         Some(8) => "8",
         Some(7) => "7",

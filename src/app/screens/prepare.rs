@@ -1,10 +1,13 @@
 use eframe::egui::{Grid, RichText, Ui, vec2};
 
 use super::{heading, layers, prose, warnings_ui};
-use crate::app::controls::{banner_ui, choice_ui, figures_ui, number_ui};
+use crate::app::controls::{banner_ui, choice_ui, figures_ui, number_ui, pick_ui};
 use crate::app::theme::{self, Tone};
 use crate::app::workbench::Workbench;
 use crate::session::{Backend, ObserverKind, QConfig, Scheme, Stage, Step, View};
+
+/// Width that the observers' names take.
+const SIX_SIDE_BY_SIDE: f32 = 540.0;
 
 /// The qconfig and its choices, what is left to warn of, and the layers with theirs; `room` is the height of the screen.
 pub(super) fn prepare_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f32) {
@@ -14,7 +17,8 @@ pub(super) fn prepare_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: 
         banner_ui(ui, Tone::FakeQuantized, &study.to_string());
     }
     if let Some(Stage::Prepared { report, graph, warnings, .. }) = view.stage_of(Step::Prepare).map(AsRef::as_ref) {
-        let [observed, float, all] = [report.observed.len(), report.float.len(), graph.nodes.len()].map(|n| n.to_string());
+        let [observed, float, all] =
+            [report.observed.len(), report.float.len(), graph.nodes.len()].map(|n| n.to_string());
         let placed = ("observers placed", observed.as_str(), Some(Tone::Observed));
         let left = ("left in float", float.as_str(), Some(Tone::Float));
         figures_ui(ui, &[placed, left, ("nodes", all.as_str(), None)]);
@@ -42,8 +46,12 @@ fn choices_ui(ui: &mut Ui, bench: &mut Workbench) {
         });
         named(ui, "Observer", |ui| {
             let QConfig { activation, .. } = &mut choices.qconfig;
-            let observers = ObserverKind::OF_ACTIVATIONS.map(|o| (o, capital(o)));
-            choice_ui(ui, "Observer", &observers, &mut activation.observer);
+            if ui.available_width() < SIX_SIDE_BY_SIDE {
+                pick_ui(ui, "Observer", &mut activation.observer, &ObserverKind::OF_ACTIVATIONS, capital);
+            } else {
+                let observers = ObserverKind::OF_ACTIVATIONS.map(|o| (o, capital(o)));
+                choice_ui(ui, "Observer", &observers, &mut activation.observer);
+            }
             if activation.observer == ObserverKind::Percentile {
                 number_ui(ui, "percent kept", &mut activation.percentile, 51.0..=100.0, 0.01);
             }
