@@ -1,18 +1,26 @@
-use eframe::egui::Ui;
+use eframe::egui::{Frame, Label, RichText, Ui};
 
 use super::{heading, prose};
 use crate::app::controls::banner_ui;
 use crate::app::number;
 use crate::app::plot::{Table, table_ui};
-use crate::app::theme::Tone;
+use crate::app::theme::{self, Tone};
 use crate::session::{LayerSaturation, Neighbours, Saturation};
 
 /// Whether the model is safe on engines that add two products in 16 bits, and which layers are not. `reduced` says that
 /// activations are laid out for half the levels already.
 pub(super) fn saturation_ui(ui: &mut Ui, found: &Saturation, reduced: bool) {
     heading(ui, "16 bits on other engines");
-    let (tone, text) = verdict(found, reduced);
-    banner_ui(ui, tone, &text);
+    match verdict(found, reduced) {
+        (Tone::Trouble, text) => banner_ui(ui, Tone::Trouble, &text),
+        // No glyph: an 8 would read as a number here.
+        (tone, text) => {
+            let p = theme::palette(ui);
+            Frame::new().fill(tone.wash(p.dark)).corner_radius(theme::RADIUS).inner_margin(12).show(ui, |ui| {
+                ui.add(Label::new(RichText::new(text).color(p.strong)).wrap());
+            });
+        }
+    }
     let mut layers: Vec<&LayerSaturation> = found.overflowing().collect();
     if layers.is_empty() {
         return;
