@@ -99,7 +99,7 @@ impl Thumbnails {
             Some(Ok(picture)) => {
                 picture.paint(ui, rect);
                 // A black picture on a dark ground is still seen to be there.
-                ui.painter().rect_stroke(rect, 0.0, theme::hairline(ui), StrokeKind::Outside);
+                ui.painter().rect_stroke(rect, 0.0, theme::hairline(ui), StrokeKind::Inside);
                 name.to_owned()
             }
             Some(Err(why)) => {

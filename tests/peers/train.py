@@ -30,7 +30,7 @@ def arguments():
     parser.add_argument("--cpu", action="store_true", help="processor time instead of the clock's")
     parser.add_argument("--seconds", type=float, default=20, help="for each model")
     parser.add_argument("model", nargs="*", default=MODELS)
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def cpu_ms(pid):

@@ -18,7 +18,7 @@ fn wait(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Harness<'
     let start = Instant::now();
     while !ready(harness) {
         harness.step();
-        assert!(start.elapsed() < Duration::from_secs(120), "{what} is not there after two minutes");
+        assert!(start.elapsed() < Duration::from_secs(600), "{what} is not there after ten minutes");
         std::thread::sleep(Duration::from_millis(5));
     }
     harness.run_steps(3);
