@@ -32,7 +32,7 @@ pub(in crate::kernels) fn gemm(
     let blocks = weights.blocks();
     // Enough parts that threads end together: of pixels, and where there are few, of channels as well.
     let wanted = if kernels.threads() == 1 { 1 } else { 4 * kernels.threads() };
-    let chunks = wanted.min(pixels.div_ceil(4 * ROWS));
+    let chunks = even(wanted.min(pixels.div_ceil(4 * ROWS)), kernels.threads());
     let groups = wanted.div_ceil(chunks).min(blocks);
     kernels.for_parts(chunks * groups, layer.macs(), |part| {
         let share = |part: usize, of: usize, all: usize| all * part / of..all * (part + 1) / of;
@@ -44,6 +44,11 @@ pub(in crate::kernels) fn gemm(
             unsafe { Job { layer, weights, input, output }.run(pixels, blocks, panel) }
         });
     });
+}
+
+/// As many of `parts` as all threads get the same number of.
+pub(super) fn even(parts: usize, threads: usize) -> usize {
+    if parts < threads { parts } else { parts - parts % threads }
 }
 
 struct Job<'a> {

@@ -1,5 +1,6 @@
-//! AVX2 and FMA, for CPUs without AVX-512. Levels and weights are widened to 16 bits and multiplied by `vpmaddwd`, whose
-//! sums of two products are exact in int32: `vpmaddubsw` saturates in 16 bits.
+//! AVX2 and FMA, for CPUs without AVX-512. All of it is exact, though `vpmaddubsw` saturates in 16 bits: it only gets levels
+//! up to 127, whose sums of two products fit; what levels have beyond that is added apart where few have it, and where
+//! many do, all are widened to 16 bits for `vpmaddwd`.
 //!
 //! Every function here asks for the features of [`is_available`]; a `Kernels` of this set exists only where it is true.
 

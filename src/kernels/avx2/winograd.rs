@@ -1,6 +1,7 @@
 use std::{arch::x86_64::*, cell::RefCell, ops::Range};
 
 use super::{
+    gemm::even,
     gemm_weights::LANES,
     lanes::{Bounds, Constants, requantize},
 };
@@ -92,7 +93,9 @@ impl Winograd {
     /// Computes the layer; `Gemm::run` has checked that every window and every output lies in its slice.
     pub(in crate::kernels) fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
         let tiles = self.output.h.div_ceil(2) * self.output.w.div_ceil(2);
-        let parts = if kernels.threads() == 1 { 1 } else { (4 * kernels.threads()).min(tiles.div_ceil(2 * ROWS)) };
+        let threads = kernels.threads();
+        // Each part reads all weights: not many parts, and no small ones.
+        let parts = if threads == 1 { 1 } else { even((tiles / PANEL).clamp(threads, 4 * threads), threads) };
         kernels.for_parts(parts, macs, |part| {
             let (start, end) = (tiles * part / parts, tiles * (part + 1) / parts);
             let panels = (end - start).div_ceil(PANEL);
