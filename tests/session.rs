@@ -158,7 +158,12 @@ fn a_switched_off_fusion_leaves_its_batch_norm_in_float_with_a_warning_and_still
 #[test]
 fn the_sample_gives_no_warning_and_images_normalized_otherwise_do() {
     let (_, view) = after(Some(Step::Calibrate));
-    assert_eq!(kinds(&view), []);
+    // The shipped weights have dead channels, which is true and said.
+    let other = |view: &View| -> Vec<(String, &'static str)> {
+        let all = view.warnings().filter(|w| w.kind() != "zero_channels");
+        all.map(|w| (w.node.clone(), w.kind())).collect()
+    };
+    assert_eq!(other(&view), []);
     for (mean, std) in [([0.0; 3], [1.0; 3]), ([0.5; 3], [0.5; 3]), ([0.0; 3], [1.0 / 255.0; 3])] {
         let (mut session, mut view) = (Session::new(Device::Cpu), View::default());
         let mut recipe = recipe();
@@ -167,8 +172,8 @@ fn the_sample_gives_no_warning_and_images_normalized_otherwise_do() {
         for step in [Step::Stubs, Step::Weights, Step::Fuse, Step::Prepare] {
             apply(&mut session, &mut view, command_of(step)).expect("it runs");
         }
-        assert_eq!(kinds(&view), [("conv1.1", "normalization")], "{mean:?} {std:?}");
-        assert_eq!(session.warnings().count(), 1);
+        assert_eq!(other(&view), [("conv1.1".to_owned(), "normalization")], "{mean:?} {std:?}");
+        assert_eq!(session.warnings().count(), view.warnings().count());
     }
 }
 

@@ -40,7 +40,8 @@ pub enum Problem {
         /// Of how many.
         of: usize,
     },
-    /// The weights' ranges of two channels differ by [`UNEVEN`] or more; channels of zeros do not count.
+    /// The weights' ranges of two channels differ by [`UNEVEN`] or more, and both get one scale; channels of zeros do not
+    /// count. A scale per channel holds any range.
     UnevenChannels {
         /// The widest range over the narrowest.
         ratio: f32,
@@ -48,8 +49,6 @@ pub enum Problem {
         widest: usize,
         /// The one with the narrowest.
         narrowest: usize,
-        /// Whether both get one scale.
-        per_tensor: bool,
     },
     /// Its observer saw one value alone, so its scale is [`EPS`].
     DeadRange {
@@ -142,11 +141,8 @@ impl Warning {
             Problem::ZeroChannels { .. } => {
                 "the channels are dead, in float too: int8 loses nothing, but check that these are the trained weights"
             }
-            Problem::UnevenChannels { per_tensor: true, .. } => {
+            Problem::UnevenChannels { .. } => {
                 "give each channel its scale (weights per channel), or leave the layer in float"
-            }
-            Problem::UnevenChannels { per_tensor: false, .. } => {
-                "a scale per channel holds this; should the layer lose accuracy, leave it in float"
             }
             Problem::DeadRange { .. } => "check the weights before it and the images, or leave the layer in float",
             Problem::NoData => "calibrate with at least one image",
@@ -230,7 +226,7 @@ fn problems(weight: &Tensor, per_tensor: bool) -> impl Iterator<Item = Problem> 
     let narrowest = alive.min_by(|a, b| largest[*a].total_cmp(&largest[*b]));
     let uneven = widest.zip(narrowest).and_then(|(widest, narrowest)| {
         let ratio = largest[widest] / largest[narrowest];
-        (ratio >= UNEVEN).then_some(Problem::UnevenChannels { ratio, widest, narrowest, per_tensor })
+        (per_tensor && ratio >= UNEVEN).then_some(Problem::UnevenChannels { ratio, widest, narrowest })
     });
     let zero = (!zero.is_empty()).then_some(Problem::ZeroChannels { channels: zero, of });
     zero.into_iter().chain(uneven)
