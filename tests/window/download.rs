@@ -116,7 +116,8 @@ fn a_download_begins_with_the_click_and_goes_on_after_a_cancel() {
     picture(&mut harness, "cancelled");
 
     harness.get_by_label_contains("Resume, ").click();
-    until(&mut harness, "downloading", |w| done(w, Step::Weights));
+    until(&mut harness, "downloading", |w| done(w, Step::Weights) && w.view().running.is_none());
+    harness.run_steps(2);
     assert_eq!(server.seen()[1].sent, body.len() - 2_000_000);
     harness.get_by_label("Use the downloaded file");
 

@@ -202,6 +202,8 @@ fn every_choice_of_prepare_is_made_by_its_label() {
     harness.get_by_label("Bits: 8").click();
     harness.run_steps(2);
     harness.get_by_label_contains("prepare again to use them");
+    harness.get_by_label("Clear all").scroll_to_me();
+    harness.run_steps(3);
     harness.get_by_label("Clear all").click();
     harness.run_steps(2);
     assert!(harness.state().bench().choices.qconfig.overrides.is_empty());

@@ -4,7 +4,7 @@ use crate::{
         float::{function, linear_geometry, pool_geometry},
     },
     graph::{BatchNorm2d, Conv2d, Graph, Linear, Node, NodeId, Op, Shape, Tensor},
-    kernels::float::{self as kernel, Float, Function, Geometry},
+    kernels::float::{self as kernel, Float, Function, Geometry, PackedConv, SumOrder},
 };
 
 /// A layer in float32 between dense NHWC buffers of one image, its weights as the float kernels read them.
@@ -49,19 +49,20 @@ pub(super) enum FloatLayer {
 pub(super) struct Conv {
     /// Of the whole layer, or of one group.
     geometry: Geometry,
-    kind: Kind,
-    /// `[kh, kw, in, out]`, one after the other for each group; depthwise `[kh, kw, channels]`.
-    weight: Vec<f32>,
-    bias: Option<Vec<f32>>,
-    relu: bool,
+    kernel: Kernel,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Dense,
-    Depthwise,
-    /// So many groups of more than a channel, one after the other.
-    Grouped(usize),
+#[derive(Debug)]
+enum Kernel {
+    Dense(PackedConv),
+    /// Weights `[kh, kw, channels]`.
+    Depthwise {
+        weight: Vec<f32>,
+        bias: Option<Vec<f32>>,
+        relu: bool,
+    },
+    /// Groups of more than a channel, one after the other.
+    Grouped(Vec<PackedConv>),
 }
 
 impl FloatLayer {
@@ -115,7 +116,7 @@ impl FloatLayer {
         match self {
             Self::Conv(conv) => {
                 let g = &conv.geometry;
-                let depth = if conv.kind == Kind::Depthwise { 1 } else { g.channels };
+                let depth = if matches!(conv.kernel, Kernel::Depthwise { .. }) { 1 } else { g.channels };
                 values * depth * g.kernel[0] * g.kernel[1]
             }
             Self::MaxPool(g) => values * g.kernel[0] * g.kernel[1],
@@ -154,12 +155,9 @@ impl FloatLayer {
 
 impl Conv {
     fn new(node: &Node, conv: &Conv2d, from: Shape) -> Result<Self, ExecError> {
-        let kind = match conv.groups {
-            _ if conv.is_depthwise() => Kind::Depthwise,
-            1 => Kind::Dense,
-            groups => Kind::Grouped(groups),
-        };
-        let groups = if let Kind::Grouped(groups) = kind { groups } else { 1 };
+        let weight = float_weight(node, conv.weight.float())?;
+        let bias = conv.bias.as_ref().map(|b| &b.data[..]);
+        let groups = if conv.is_depthwise() { 1 } else { conv.groups };
         let geometry = Geometry {
             batch: 1,
             input: [from.h, from.w],
@@ -170,73 +168,67 @@ impl Conv {
             stride: conv.stride,
             padding: [conv.padding; 2],
         };
-        Self::with(node, geometry, kind, conv.weight.float(), conv.bias.as_ref(), conv.relu)
+        // The order in which float calibration sums.
+        let packed = |weight: &[f32], bias: Option<&[f32]>| {
+            PackedConv::new(&geometry, SumOrder::conv(&geometry), weight, bias, conv.relu)
+        };
+        let kernel = if conv.is_depthwise() {
+            let taps = geometry.kernel[0] * geometry.kernel[1];
+            let weight = taps_outermost(&weight.data, taps);
+            Kernel::Depthwise { weight, bias: bias.map(<[f32]>::to_vec), relu: conv.relu }
+        } else if groups == 1 {
+            Kernel::Dense(packed(&weight.data, bias))
+        } else {
+            let weights = weight.data.chunks_exact(weight.len() / groups).enumerate();
+            let n = geometry.out_channels;
+            Kernel::Grouped(weights.map(|(i, w)| packed(w, bias.map(|b| &b[i * n..(i + 1) * n]))).collect())
+        };
+        Ok(Self { geometry, kernel })
     }
 
     fn linear(node: &Node, linear: &Linear, from: Shape) -> Result<Self, ExecError> {
+        let weight = float_weight(node, linear.weight.float())?;
         let geometry = linear_geometry(1, from, node.shape);
-        Self::with(node, geometry, Kind::Dense, linear.weight.float(), linear.bias.as_ref(), linear.relu)
-    }
-
-    fn with(
-        node: &Node,
-        geometry: Geometry,
-        kind: Kind,
-        weight: Option<&Tensor>,
-        bias: Option<&Tensor>,
-        relu: bool,
-    ) -> Result<Self, ExecError> {
-        let Some(weight) = weight else {
-            let detail = "its output is float and its weight is int8: convert the graph again".to_owned();
-            return Err(ExecError::Unsupported { node: node.name.clone(), op: node.op.name(), detail });
-        };
-        let taps = geometry.kernel[0] * geometry.kernel[1];
-        let weight = match kind {
-            Kind::Depthwise => taps_outermost(&weight.data, 1, taps),
-            Kind::Dense | Kind::Grouped(_) => {
-                let filter = taps * geometry.channels;
-                let groups = weight.data.chunks_exact(geometry.out_channels * filter);
-                groups.flat_map(|group| taps_outermost(group, geometry.channels, taps)).collect()
-            }
-        };
-        let bias = bias.map(|b| b.data.to_vec());
-        Ok(Self { geometry, kind, weight, bias, relu })
+        let bias = linear.bias.as_ref().map(|b| &b.data[..]);
+        let packed = PackedConv::new(&geometry, SumOrder::linear(), &weight.data, bias, linear.relu);
+        Ok(Self { geometry, kernel: Kernel::Dense(packed) })
     }
 
     fn run(&self, x: &[f32], y: &mut [f32]) {
-        let (g, bias) = (&self.geometry, self.bias.as_deref());
-        match self.kind {
-            Kind::Dense => kernel::conv(g, x, &self.weight, bias, self.relu, y),
-            Kind::Depthwise => kernel::depthwise(g, x, &self.weight, bias, self.relu, y),
-            Kind::Grouped(groups) => self.run_groups(groups, x, y),
+        match &self.kernel {
+            Kernel::Dense(packed) => packed.run(1, x, y),
+            Kernel::Depthwise { weight, bias, relu } => {
+                kernel::depthwise(&self.geometry, x, weight, bias.as_deref(), *relu, y);
+            }
+            Kernel::Grouped(groups) => self.run_groups(groups, x, y),
         }
     }
 
     /// Group after group, each copied together. No model of the zoo has such a layer: this is for graphs from elsewhere,
     /// and not tuned.
-    fn run_groups(&self, groups: usize, x: &[f32], y: &mut [f32]) {
-        let g = &self.geometry;
-        let (c, n) = (g.channels, g.out_channels);
-        let (from, to) = (x.len() / groups, y.len() / groups);
+    fn run_groups(&self, groups: &[PackedConv], x: &[f32], y: &mut [f32]) {
+        let (c, n) = (self.geometry.channels, self.geometry.out_channels);
+        let (from, to) = (x.len() / groups.len(), y.len() / groups.len());
         f32::with_scratch(from + to, |scratch| {
             let (part, out) = scratch.split_at_mut(from);
-            for (i, weight) in self.weight.chunks_exact(self.weight.len() / groups).enumerate() {
-                kernel::copy_channels((x, groups * c, i * c), (part, c, 0), c);
-                let bias = self.bias.as_ref().map(|b| &b[i * n..(i + 1) * n]);
-                kernel::conv(g, part, weight, bias, self.relu, out);
-                kernel::copy_channels((out, n, 0), (y, groups * n, i * n), n);
+            for (i, group) in groups.iter().enumerate() {
+                kernel::copy_channels((x, groups.len() * c, i * c), (part, c, 0), c);
+                group.run(1, part, out);
+                kernel::copy_channels((out, n, 0), (y, groups.len() * n, i * n), n);
             }
         });
     }
 }
 
-/// `[out, in, taps]` to `[taps, in, out]`.
-fn taps_outermost(weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
-    let filter = channels * taps;
-    let out = weight.len() / filter;
-    let at = |i: usize| {
-        let (tap, c, o) = (i / (channels * out), i / out % channels, i % out);
-        weight[o * filter + c * taps + tap]
-    };
-    (0..weight.len()).map(at).collect()
+fn float_weight<'a>(node: &Node, weight: Option<&'a Tensor>) -> Result<&'a Tensor, ExecError> {
+    weight.ok_or_else(|| {
+        let detail = "its output is float and its weight is int8: convert the graph again".to_owned();
+        ExecError::Unsupported { node: node.name.clone(), op: node.op.name(), detail }
+    })
+}
+
+/// `[channels, taps]` to `[taps, channels]`.
+fn taps_outermost(weight: &[f32], taps: usize) -> Vec<f32> {
+    let channels = weight.len() / taps;
+    (0..weight.len()).map(|i| weight[i % channels * taps + i / channels]).collect()
 }
