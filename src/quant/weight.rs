@@ -196,7 +196,7 @@ mod tests {
                 // The two ends may lose half a level more where zero had to fall on a level.
                 assert!(real.iter().zip(fake).all(|(a, b)| (a - b).abs() <= 2.0 * half + 1e-5), "{bits} bits");
                 assert!(
-                    real.iter().zip(fake).filter(|(a, b)| (*a - *b).abs() > half + 1e-5).count() <= 1 + 100 >> bits,
+                    real.iter().zip(fake).filter(|(a, b)| (*a - *b).abs() > half + 1e-5).count() <= (1 + 100) >> bits,
                     "{bits} bits"
                 );
             }

@@ -65,7 +65,7 @@ pub enum SessionError {
     #[error(transparent)]
     Exec(#[from] ExecError),
     #[error(transparent)]
-    Int8Model(#[from] Int8ModelError),
+    Int8Model(Box<Int8ModelError>),
     #[error(transparent)]
     Train(#[from] TrainError),
 }
@@ -76,6 +76,12 @@ impl From<DownloadError> for SessionError {
             DownloadError::Cancelled => Self::Cancelled,
             other => Self::Download(other),
         }
+    }
+}
+
+impl From<Int8ModelError> for SessionError {
+    fn from(error: Int8ModelError) -> Self {
+        Self::Int8Model(Box::new(error))
     }
 }
 

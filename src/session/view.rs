@@ -30,6 +30,8 @@ pub struct View {
     pub log: Vec<LogLine>,
     /// The last command that ended, however it ended.
     pub finished: Option<CommandKind>,
+    /// How many commands have ended, well or not: whatever they left outside of the session may have changed since.
+    pub ended: usize,
     /// The last failure, until the next command begins.
     pub failure: Option<(CommandKind, String)>,
 }
@@ -186,6 +188,7 @@ impl View {
     }
 
     fn stop(&mut self, kind: CommandKind) {
+        self.ended += 1;
         self.finished = Some(kind);
         self.running = None;
         self.progress = None;

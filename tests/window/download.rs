@@ -127,7 +127,8 @@ fn a_download_begins_with_the_click_and_goes_on_after_a_cancel() {
     picture(&mut harness, "loaded");
     harness.get_by_label("New head for 10 classes").click();
     until(&mut harness, "a new head", |w| matches!(origin(w), Some(WeightsOrigin::WithoutHead(_))));
-    harness.get_by_label_contains("random until it is trained");
+    // On the card, and in the log.
+    assert_eq!(harness.query_all_by_label_contains("random until it is trained").count(), 2);
     harness.get_by_label("Train");
     picture(&mut harness, "new_head");
     harness.get_by_label("Back to the file's own head").click();

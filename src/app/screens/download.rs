@@ -8,19 +8,20 @@ use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::{Request, Workbench};
 use crate::session::{Command, CommandKind, Download, Kept, ModelId, PublishedWeights, View};
 
-/// What the cache folder has of the file on the card, looked up when either changes and not each frame.
+/// What the cache folder has of the file on the card, looked up when either may have changed and not each frame.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DownloadCard {
-    known: Option<(String, bool, Kept)>,
+    /// The file, how many commands had ended, and what was there.
+    known: Option<(String, usize, Kept)>,
 }
 
 impl DownloadCard {
-    fn kept(&mut self, weights: &PublishedWeights, choices: &Choices, running: bool) -> Kept {
+    fn kept(&mut self, weights: &PublishedWeights, choices: &Choices, ended: usize) -> Kept {
         match &self.known {
-            Some((file, ran, kept)) if *file == weights.file && *ran == running => *kept,
+            Some((file, then, kept)) if *file == weights.file && *then == ended => *kept,
             Some(_) | None => {
                 let kept = choices.place.kept(&weights.remote());
-                self.known = Some((weights.file.clone(), running, kept));
+                self.known = Some((weights.file.clone(), ended, kept));
                 kept
             }
         }
@@ -93,7 +94,7 @@ fn action_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, weights: &Publishe
         });
         return;
     }
-    let kept = bench.download.kept(weights, &bench.choices, view.running.is_some());
+    let kept = bench.download.kept(weights, &bench.choices, view.ended);
     let total = weights.bytes();
     let (word, note) = match kept {
         Kept::Nothing => (format!("Download {}", number::bytes(total)), String::new()),

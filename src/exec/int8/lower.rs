@@ -110,7 +110,8 @@ fn refuse(node: &Node, detail: &str) -> ExecError {
 
 fn lower_node(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<(), ExecError> {
     let node = cx.graph.node(id);
-    if !is_int8(node) && !(is_border(cx.graph, node) && id == cx.graph.output()) {
+    let is_last = id == cx.graph.output() && is_border(cx.graph, node);
+    if !is_int8(node) && !is_last {
         return lower_float(cx, id, steps);
     }
     let computes = cx.computed(id);
