@@ -45,7 +45,7 @@ pub fn file_sizes(model: ModelId, config: ModelConfig, folder: &Path) -> Result<
 }
 
 /// All steps but calibration: every observer is given the same range.
-pub(super) fn convert_blindly(float: &Graph) -> Result<Graph, SessionError> {
+fn convert_blindly(float: &Graph) -> Result<Graph, SessionError> {
     let (graph, _) = quant::insert_stubs(float)?;
     let (graph, _) = quant::fuse(&graph, &FuseOptions::default())?;
     let qconfig = QConfig::default();

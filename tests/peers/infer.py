@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--batch", type=numbers, default=[1, 8])
     parser.add_argument("--seconds", type=float, default=15, help="for each table row")
     parser.add_argument("model", nargs="*", default=MODELS)
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def images(count):

@@ -16,9 +16,9 @@ const LINE: f32 = 32.0;
 /// No less of the table is shown, however small the window.
 const LEAST: f32 = 240.0;
 
-/// As wide as the table must be to show all columns.
+/// As wide as the table must be to show what is prepared, and then the operations too.
 const WIDE: f32 = 660.0;
-const HEADS: [&str; 6] = ["layer", "operation", "output", "weight", "bits", "prepared"];
+const WIDEST: f32 = 820.0;
 
 /// Which layers the table shows.
 #[derive(Debug, Default)]
@@ -93,6 +93,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
     let weak = theme::palette(ui).weak;
     // What is to know of a layer gives way to what is to choose for it.
     let wide = ui.available_width() >= WIDE;
+    let widest = ui.available_width() >= WIDEST;
     ui.push_id("layers", |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         let mut table = TableBuilder::new(ui)
@@ -100,19 +101,20 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
             .auto_shrink([false, true])
             .max_scroll_height(height - LINE)
             .column(Column::remainder().at_least(104.0).clip(true));
-        if wide {
+        if widest {
             table = table.column(Column::exact(104.0).clip(true));
         }
-        table = table.column(Column::exact(128.0)).column(Column::exact(108.0)).column(Column::exact(108.0));
+        table = table.column(Column::exact(128.0)).column(Column::exact(124.0)).column(Column::exact(92.0));
         if wide {
             table = table.column(Column::exact(128.0).clip(true));
         }
-        let heads: &[&str] = if wide { &HEADS } else { &[HEADS[0], HEADS[2], HEADS[3], HEADS[4]] };
+        let heads = [("layer", true), ("operation", widest), ("output", true), ("weight", true), ("bits", true)];
+        let heads = heads.into_iter().chain([("prepared", wide)]).filter(|(_, shown)| *shown);
         table
             .header(LINE, |mut header| {
-                for head in heads {
+                for (head, _) in heads {
                     header.col(|ui| {
-                        ui.label(RichText::new(*head).font(Type::Small.font()).color(weak));
+                        ui.label(RichText::new(head).font(Type::Small.font()).color(weak));
                     });
                 }
             })
@@ -126,7 +128,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
                             bench.selection.select(&layer.name, prepared);
                         }
                     });
-                    if wide {
+                    if widest {
                         line.col(|ui| {
                             ui.add(Label::new(RichText::new(layer.op).color(weak)).truncate());
                         });
@@ -220,14 +222,14 @@ fn output_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
     });
 }
 
-const REST: &str = "as the rest";
+const REST: &str = "default";
 
 fn weight_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
     if !layer.can.weight || own.output == Output::Float {
         return;
     }
     let options = [None, Some(ObserverKind::PerChannelMinMax), Some(ObserverKind::MinMax)];
-    ui.spacing_mut().combo_width = 92.0;
+    ui.spacing_mut().combo_width = 108.0;
     pick_ui(ui, &format!("Weight of {}", layer.name), &mut own.weight, &options, |weight| match weight {
         None => REST,
         Some(ObserverKind::MinMax) => "per tensor",
@@ -240,7 +242,7 @@ fn bits_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
         return;
     }
     let options = [None, Some(8), Some(7), Some(6), Some(5), Some(4)];
-    ui.spacing_mut().combo_width = 92.0;
+    ui.spacing_mut().combo_width = 80.0;
     pick_ui(ui, &format!("Bits of {}", layer.name), &mut own.bits, &options, |bits: Option<u8>| match bits {
         Some(8) => "8",
         Some(7) => "7",
