@@ -603,3 +603,25 @@ fn without_a_display_the_window_names_the_command() {
     assert!(stderr(&output).contains("octet ptq"), "{}", stderr(&output));
     assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
 }
+
+#[test]
+fn bench_times_float_and_int8_in_turns_and_a_file_alone() {
+    let dir = TempDir::new().expect("a folder");
+    let report = json(dir.path(), &["bench", "--size", "32", "--batch", "2", "--seconds", "0.05", "--layers"]);
+    let expected = ["batch", "cpu", "float", "int8", "isa", "layers", "model", "peak_bytes", "size", "threads"];
+    assert_eq!(keys(&report), BTreeSet::from(expected));
+    assert_eq!((&report["model"], &report["batch"]), (&"shufflenet_v2_x0_5".into(), &2.into()));
+    assert_eq!(keys(&report["float"]), BTreeSet::from(["images_per_second", "median_ms", "p90_ms"]));
+    assert_eq!(keys(&report["int8"]), BTreeSet::from(["floor_ms", "images_per_second", "median_ms", "p90_ms"]));
+    let ms = |side: &str, key: &str| report[side][key].as_f64().expect("a number");
+    assert!(ms("int8", "median_ms") > 0.0 && ms("int8", "p90_ms") >= ms("int8", "median_ms"));
+    let layers = report["layers"].as_array().expect("a list");
+    assert!(layers.iter().any(|l| l["name"] == "conv1.0" && l["macs"].as_u64() > Some(0)), "{layers:?}");
+
+    json(dir.path(), &["ptq", "--calibration-batches", "1", "--out", "a.octet.safetensors"]);
+    let alone = json(dir.path(), &["bench", "a.octet.safetensors", "--threads", "1", "--seconds", "0.05"]);
+    assert!(alone.get("float").is_none() && alone["int8"]["median_ms"].as_f64() > Some(0.0), "{alone}");
+    assert_eq!((&alone["size"], &alone["threads"]), (&32.into(), &1.into()));
+    let error = failure(dir.path(), &["bench", "missing.octet.safetensors"]);
+    assert!(error.contains("missing.octet.safetensors"), "{error}");
+}

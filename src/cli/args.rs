@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::quant_args::QuantArgs;
+use super::{bench::BenchArgs, quant_args::QuantArgs};
 use crate::session::{
-    BenchOptions, BenchSubject, Calibration, ClassifierOptions, Device, Fit, ModelConfig, ModelId, Optimizer,
-    Preprocess, PreprocessChoice, Recipe, Source, Study, TrainConfig, WeightsChoice,
+    Calibration, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice, Recipe, Source,
+    Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -436,56 +436,6 @@ pub struct ModelsArgs {
     pub json: bool,
 }
 
-/// `octet bench`
-#[derive(Debug, Args)]
-pub struct BenchArgs {
-    /// An int8 file [default: a model of the zoo with random weights]
-    #[arg(conflicts_with_all = ["model", "classes", "size"])]
-    file: Option<PathBuf>,
-    /// Which architecture
-    #[arg(long, default_value_t = ModelId::ShuffleNetV2X05)]
-    model: ModelId,
-    /// Length of the logits
-    #[arg(long, default_value_t = 33, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    classes: u32,
-    /// Height and width of an image
-    #[arg(long, default_value_t = 224, value_name = "N", value_parser = clap::value_parser!(u32).range(32..))]
-    size: u32,
-    /// Images a run
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    batch: u32,
-    /// Threads of both [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Seconds to measure for
-    #[arg(long, default_value_t = 3.0, value_name = "X", value_parser = positive)]
-    seconds: f64,
-    /// Time every layer too
-    #[arg(long)]
-    layers: bool,
-    /// Print one JSON value
-    #[arg(long)]
-    pub json: bool,
-}
-
-impl BenchArgs {
-    /// What to time.
-    pub fn subject(&self) -> BenchSubject {
-        let config = ModelConfig { classes: self.classes as usize, size: self.size as usize };
-        self.file.clone().map_or(BenchSubject::Synthetic(self.model, config), BenchSubject::File)
-    }
-
-    /// How to time it.
-    pub fn options(&self) -> BenchOptions {
-        BenchOptions {
-            batch: self.batch as usize,
-            threads: self.threads.map_or(0, usize::from),
-            seconds: self.seconds,
-            layers: self.layers,
-        }
-    }
-}
-
 fn triple(text: &str) -> Result<[f32; 3], String> {
     let wrong = || format!("`{text}`: expected three numbers, as 0.5,0.5,0.5");
     let values: Vec<f32> = text.split(',').map(|v| v.trim().parse()).collect::<Result<_, _>>().map_err(|_| wrong())?;
@@ -498,7 +448,7 @@ fn positive_triple(text: &str) -> Result<[f32; 3], String> {
     if values.iter().all(|v| *v > 0.0) { Ok(values) } else { Err(format!("`{text}`: each must be above zero")) }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
         Ok(_) | Err(_) => Err(format!("`{text}`: expected a number above zero")),

@@ -1,7 +1,60 @@
+use std::path::PathBuf;
+
+use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{args::BenchArgs, print_json, print_line};
-use crate::session::{Benchmark, Latency, bench};
+use super::{args::positive, print_json, print_line};
+use crate::session::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, ModelConfig, ModelId, bench};
+
+/// `octet bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// An int8 file [default: a model of the zoo with random weights]
+    #[arg(conflicts_with_all = ["model", "classes", "size"])]
+    file: Option<PathBuf>,
+    /// Which architecture
+    #[arg(long, default_value_t = ModelId::ShuffleNetV2X05)]
+    model: ModelId,
+    /// Length of the logits
+    #[arg(long, default_value_t = 33, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    classes: u32,
+    /// Height and width of an image
+    #[arg(long, default_value_t = 224, value_name = "N", value_parser = clap::value_parser!(u32).range(32..))]
+    size: u32,
+    /// Images a run
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: u32,
+    /// Threads of both [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Seconds to measure for
+    #[arg(long, default_value_t = 3.0, value_name = "X", value_parser = positive)]
+    seconds: f64,
+    /// Time every layer too
+    #[arg(long)]
+    layers: bool,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl BenchArgs {
+    /// What to time.
+    pub fn subject(&self) -> BenchSubject {
+        let config = ModelConfig { classes: self.classes as usize, size: self.size as usize };
+        self.file.clone().map_or(BenchSubject::Synthetic(self.model, config), BenchSubject::File)
+    }
+
+    /// How to time it.
+    pub fn options(&self) -> BenchOptions {
+        BenchOptions {
+            batch: self.batch as usize,
+            threads: self.threads.map_or(0, usize::from),
+            seconds: self.seconds,
+            layers: self.layers,
+        }
+    }
+}
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let found = bench(&args.subject(), &args.options())?;
@@ -33,7 +86,7 @@ fn report(b: &Benchmark) -> Value {
         value["float"] = latency(float).into();
     }
     if !b.layers.is_empty() {
-        let layer = |l: &crate::session::LayerCost| {
+        let layer = |l: &LayerCost| {
             json!({
                 "name": l.time.name,
                 "op": l.time.op,
