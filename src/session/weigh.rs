@@ -23,13 +23,13 @@ use crate::{quant, zoo::ModelId};
 fn shipped(model: ModelId) -> Option<&'static [u8]> {
     match model {
         ModelId::ShuffleNetV2X05 => Some(include_bytes!("../../assets/weights/shufflenet_v2_x0_5.safetensors")),
+        ModelId::MobileNetV3Small => Some(include_bytes!("../../assets/weights/mobilenet_v3_small.safetensors")),
+        ModelId::ResNet18 => Some(include_bytes!("../../assets/weights/resnet18.safetensors")),
         ModelId::ShuffleNetV2X10
         | ModelId::ShuffleNetV2X15
         | ModelId::ShuffleNetV2X20
-        | ModelId::MobileNetV3Small
         | ModelId::MobileNetV3Large
         | ModelId::EfficientNetV2S
-        | ModelId::ResNet18
         | ModelId::ResNet34
         | ModelId::ResNet50 => None,
     }
