@@ -64,7 +64,7 @@ fn octet(folder: &Path, base: &str, args: &[&str]) -> Option<i32> {
 #[test]
 fn all_steps_without_weights_train_and_do_not_download() {
     let dir = TempDir::new().expect("a folder");
-    let mut recipe = Recipe::new(ModelId::MobileNetV3Small);
+    let mut recipe = Recipe::new(ModelId::MobileNetV3Large);
     recipe.train = TrainConfig { epochs: 1, ..recipe.train };
     let (mut session, control) = (Session::new(Device::Cpu), Control::default());
     session.apply(Ask::Open(Box::new(recipe)), &mut |_| {}, &control).expect("opened");

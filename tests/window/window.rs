@@ -76,7 +76,7 @@ fn run_all_runs_the_model_that_is_picked_under_its_own_name() {
     let named = |harness: &Harness<'_, Window>| harness.state().bench().choices.out();
     harness.get_by_label_contains("Model: ").click();
     harness.run_steps(3);
-    harness.get_by_label("MobileNetV3 small").click();
+    harness.get_by_label("MobileNetV3 large").click();
     harness.run_steps(3);
     assert!(named(&harness).ends_with("shufflenet_v2_x0_5.octet.safetensors"), "the open model keeps its file's name");
 
@@ -88,9 +88,9 @@ fn run_all_runs_the_model_that_is_picked_under_its_own_name() {
         assert!(start.elapsed() < Duration::from_secs(60), "nothing trains: {:?}", harness.state().view().log.last());
     }
     let view = harness.state().view();
-    assert_eq!(view.recipe.as_ref().map(|r| r.model), Some(ModelId::MobileNetV3Small));
+    assert_eq!(view.recipe.as_ref().map(|r| r.model), Some(ModelId::MobileNetV3Large));
     assert!(view.progress.as_ref().is_some_and(|p| p.what == "Training" && p.total > p.done));
-    assert!(named(&harness).ends_with("mobilenet_v3_small.octet.safetensors"));
+    assert!(named(&harness).ends_with("mobilenet_v3_large.octet.safetensors"));
     harness.key_press(Key::Escape);
     until(&mut harness, "cancelling", |_| true);
 }
