@@ -44,7 +44,7 @@ impl Range {
     /// zero_point = (quant_max + 1) / 2        128 at 0..255, 64 at 0..127
     /// ```
     ///
-    /// 128 is PyTorch's zero point of symmetric uint8.
+    /// 128 is PyTorch's zero point of symmetric uint8; at 0..127 the middle of those levels is Octet's own choice.
     pub fn symmetric(self, quant_max: u8) -> QParams {
         let largest = self.max.max(0.0).max(-self.min);
         let scale = (largest / (f32::from(quant_max) / 2.0)).max(EPS);
