@@ -24,6 +24,13 @@ struct Clock {
     began: f64,
 }
 
+impl Log {
+    /// Opens or closes it.
+    pub fn toggle(&mut self) {
+        self.open = !self.open;
+    }
+}
+
 pub(super) fn status_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, low: bool) {
     ui.horizontal(|ui| {
         match view.running {

@@ -10,7 +10,7 @@ pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     }
     let out = args.out();
     progress::require_folder(&out)?;
-    let mut session = Session::new(args.machine.device());
+    let mut session = args.session();
     progress::apply(&mut session, Command::Open(Box::new(args.recipe())))?;
     progress::apply(&mut session, Command::RunAll(out))?;
     let stage = session.stage()?.clone();

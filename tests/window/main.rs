@@ -1,6 +1,7 @@
 //! The window, used through its labels and looked at as pictures, without a display or a GPU.
 
 mod download;
+mod frame;
 mod graph;
 mod places;
 mod plots;
@@ -9,6 +10,7 @@ mod raster;
 #[expect(dead_code, reason = "the download's own tests use the rest")]
 mod server;
 mod snapshot;
+mod speed;
 mod window;
 
 use eframe::egui::{self, Theme, Ui};

@@ -3,6 +3,7 @@
 //! Knows the theme and number formats; nothing of graphs or sessions. No line has more points than can be told apart.
 
 mod bars;
+mod chart;
 mod curves;
 mod histogram;
 mod range;
@@ -15,6 +16,7 @@ use super::number;
 use super::theme::{self, Type};
 
 pub use bars::{BarItem, bars_beside_ui, bars_ui};
+pub(super) use chart::{chart_inks, draw_chart_ui};
 pub use curves::{Curve, curves_ui};
 pub use histogram::{Histogram, histogram_ui};
 pub use range::{range_ui, spark_ui};

@@ -12,6 +12,7 @@ mod graphs;
 mod images;
 mod layers;
 mod prepare;
+mod runs;
 mod saturation;
 mod stubs;
 mod weights;
@@ -28,6 +29,7 @@ pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
 pub(super) use layers::PrepareScreen;
+pub use runs::RunsScreen;
 
 /// Three ways to look at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +115,7 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Convert => "Convert",
         Command::Save(_) if again => "Save again",
         Command::Save(_) => "Save and measure",
-        Command::Open(_) | Command::BackTo(_) | Command::RunAll(_) => "Run",
+        Command::Open(_) | Command::BackTo(_) | Command::Redo | Command::RunAll(_) => "Run",
     }
 }
 
@@ -169,7 +171,7 @@ pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: P
     match place {
         Place::Step => screen_ui(ui, bench, view),
         Place::Images => images::images_ui(ui, bench, view),
-        Place::Compare => scrolled(ui, |ui| compare::compare_ui(ui, &mut bench.compare)),
+        Place::Compare => scrolled(ui, |ui| compare::place_ui(ui, bench, view)),
     }
 }
 
