@@ -300,6 +300,9 @@ fn toolbar_ui(ui: &mut Ui, title: &str, label: &str, pane: &mut GraphPane, graph
             .desired_width((ui.available_width() - 180.0).clamp(72.0, 160.0))
             .align(egui::Align2::LEFT_CENTER);
         let field = ui.add(field).on_hover_text(format!("Find a layer: {label}"));
+        field.widget_info(|| {
+            WidgetInfo::labeled(Role::TextInput, true, format!("Find a layer, {}", title.to_lowercase()))
+        });
         if std::mem::take(&mut pane.asked_for_name) {
             field.request_focus();
         }
