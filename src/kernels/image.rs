@@ -20,6 +20,9 @@ pub fn quantize_image(kernels: &Kernels, image: &[f32], scale: f32, levels: Leve
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                 Isa::Avx512Vnni => unsafe { super::avx512::quantize(x, inverse, levels, plane) },
+                #[cfg(target_arch = "aarch64")]
+                // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                Isa::Neon => unsafe { super::neon::quantize(x, inverse, levels, plane) },
             }
         }
         let row = &mut out[to.row_range(y)];

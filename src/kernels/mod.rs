@@ -20,6 +20,8 @@ mod grouped;
 mod image;
 mod isa;
 mod map;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod peak;
 mod pointwise;
 mod pool;
