@@ -12,7 +12,10 @@ mod inspect;
 mod models;
 mod progress;
 mod ptq;
+mod qat;
+mod qat_args;
 mod quant_args;
+mod result;
 mod sizes;
 mod train;
 
@@ -32,6 +35,7 @@ pub fn parse() -> Cli {
 pub fn run(command: &CommandLine) -> ExitCode {
     let result = match command {
         CommandLine::Ptq(args) => ptq::run(args),
+        CommandLine::Qat(args) => qat::run(args),
         CommandLine::Download(args) => download::run(args),
         CommandLine::Train(args) => train::run(args),
         CommandLine::Eval(args) => eval::run(args),

@@ -35,8 +35,8 @@ mod weigh;
 mod worker;
 
 pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, synthetic_pair};
-pub use checkpoint::CheckpointFile;
 pub use catalog::{Catalog, PublishedWeights, catalog};
+pub use checkpoint::CheckpointFile;
 pub use classifier::{Classifier, ClassifierOptions};
 pub use command::{Command, CommandKind, Download};
 pub use control::Control;

@@ -34,8 +34,7 @@ impl Session {
         let images = Images::new(&opened.dataset.train, opened.preprocess);
         let held_out = Images::new(&opened.dataset.valid, opened.preprocess);
         let valid = (!held_out.is_empty()).then_some(&held_out as &dyn BatchSource);
-        let training =
-            QatTraining { train: TrainConfig { seed: self.recipe.seed, ..training.train }, ..training };
+        let training = QatTraining { train: TrainConfig { seed: self.recipe.seed, ..training.train }, ..training };
         self.recipe.method = Method::Qat(training);
         let (config, qat) = (training.train, training.config());
         let resumed = self.resumed(&graph, to)?;

@@ -2,7 +2,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{CheckpointFile, Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
+use super::{
+    CheckpointFile, Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step,
+};
 use super::{Method, PreprocessChoice, PublishedWeights, WeightsChoice, catalog};
 use crate::data::Skipped;
 use crate::exec::float::Device;

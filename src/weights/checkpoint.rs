@@ -58,7 +58,10 @@ mod tests {
     fn a_checkpoint_comes_back_as_it_was() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.checkpoint");
-        let tensors = [("now.a".to_owned(), Tensor::new([2], vec![1.0e-30, -3.5])), ("b".to_owned(), Tensor::new([1], vec![0.1]))];
+        let tensors = [
+            ("now.a".to_owned(), Tensor::new([2], vec![1.0e-30, -3.5])),
+            ("b".to_owned(), Tensor::new([1], vec![0.1])),
+        ];
         let checkpoint = Checkpoint { document: serde_json::json!({ "epochs": 3 }), tensors: tensors.into() };
         write_checkpoint(&path, &checkpoint).expect("room on the disk");
         assert_eq!(read_checkpoint(&path).expect("a whole file"), checkpoint);
