@@ -48,11 +48,21 @@ pub fn run(command: &CommandLine) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One sentence, its causes behind it.
-            eprintln!("octet: {error:#}");
+            eprintln!("octet: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// One sentence, those of its causes behind it that it does not tell itself.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said += &format!(": {cause}");
+        }
+    }
+    said
 }
 
 /// The one JSON value of `--json`.

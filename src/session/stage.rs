@@ -303,6 +303,21 @@ impl Stage {
         matches!(self, Self::Weighted { origin: WeightsOrigin::WithoutHead(_), .. })
     }
 
+    /// How the step that it ends is called; `None` before the first.
+    pub fn title(&self) -> Option<&'static str> {
+        match self {
+            Self::Trained { .. } => Some("Train"),
+            Self::Opened { .. }
+            | Self::Stubbed { .. }
+            | Self::Weighted { .. }
+            | Self::Fused { .. }
+            | Self::Prepared { .. }
+            | Self::Calibrated { .. }
+            | Self::Converted { .. }
+            | Self::Saved { .. } => self.done().map(Step::title),
+        }
+    }
+
     /// The last step that is done; `None` before the first.
     pub fn done(&self) -> Option<Step> {
         match self {
