@@ -3,7 +3,7 @@ use candle_core::{DType, Tensor};
 use super::{
     backward::{Gradients, input_grad, weight_grad},
     forward::{conv_geometry, convolve_with, linear_geometry, scale_and_shift},
-    learned::{LEVELS, WEIGHT_STEP, grid},
+    learned::{LEVELS, WEIGHT_STEP},
     model::live,
     ops::{map1, map2, map3},
     trainable::{FakeWeight, Pass, Trainable},
@@ -11,7 +11,11 @@ use super::{
 use crate::{
     exec::ExecError,
     graph::{BatchNorm2d, Conv2d, NodeId, Op, StepSize},
-    kernels::float::{self as kernel, Function, Geometry, NormToGrid, moments_and_extremes},
+    kernels::float::{
+        self as kernel, Function, Geometry,
+        conv_bn::{self as site, Statistics},
+        moments_and_extremes,
+    },
 };
 
 /// What the forward pass of a convolution with batch norm leaves for the backward one.
@@ -19,46 +23,14 @@ use crate::{
 pub(super) struct ConvBn {
     /// The convolution's output, before it is divided by the factors.
     z: Tensor,
-    /// Per channel what the gradients need, see [`rows`]; then the levels of the output.
+    /// Numbers per channel ([`site::coefficients`]), then the levels of the output.
     coefficients: Tensor,
     /// By what the weight was multiplied, `[channels]`.
     factors: Tensor,
     weight: FakeWeight,
     /// Whether the output was moved to levels in one pass with batch norm.
     on_grid: bool,
-    /// Whether batch norm used the batch's statistics.
-    of_batch: bool,
-}
-
-/// The rows of [`ConvBn::coefficients`], each `[channels]`. With `z` the convolution of the scaled weight, `f` the factor:
-/// `y = z / f + bias`, `xhat = (y - mean) * inverse`, `out = xhat * gamma + beta`.
-mod rows {
-    /// `gamma * inverse / f`: out by z.
-    pub const SCALE: usize = 0;
-    /// `out = z * scale + shift`
-    pub const SHIFT: usize = 1;
-    /// The mean in terms of z: `xhat = (z - mean) * SLOPE`.
-    pub const MEAN: usize = 2;
-    /// `inverse / f`: xhat by z.
-    pub const SLOPE: usize = 3;
-    /// `f`
-    pub const FACTOR: usize = 4;
-    /// `f / gamma`: the factor by gamma.
-    pub const BY_GAMMA: usize = 5;
-    /// `eps * inverse^2`: what of `sum(dy * (y - mean))` is left behind batch norm's gradient.
-    pub const LEFT: usize = 6;
-    pub const COUNT: usize = 7;
-}
-
-fn row(coefficients: &[f32], which: usize) -> &[f32] {
-    let c = (coefficients.len() - LEVELS) / rows::COUNT;
-    &coefficients[which * c..(which + 1) * c]
-}
-
-fn norm_to_grid(coefficients: &[f32], relu: bool) -> NormToGrid<'_, f32> {
-    let levels = &coefficients[coefficients.len() - LEVELS..];
-    let (scale, shift) = (row(coefficients, rows::SCALE), row(coefficients, rows::SHIFT));
-    NormToGrid { scale, shift, relu, grid: grid(levels) }
+    statistics: Statistics,
 }
 
 fn function(relu: bool) -> Function {
@@ -89,18 +61,14 @@ impl Trainable {
         let (eps, scaled) = (bn.eps, conv.fake.is_some());
         let of = |part| self.params.get(id, part);
         let factors = map2("batch norm factor", [of("bn.weight"), of("bn.running_var")], c, |gamma, var, f| {
-            for i in 0..c {
-                f[i] = gamma[i] / (var[i] + eps).sqrt();
-                // A channel without gamma would be divided by 0; a layer left in float is not scaled at all.
-                f[i] = if scaled && f[i] != 0.0 { f[i] } else { 1.0 };
-            }
+            site::factors(gamma, var, eps, scaled, f);
         })?;
         let weight = self.fake_quantize_weight(id, &factors)?;
         let x = live(&pass.values, node.inputs[0]);
         let z = convolve_with(&g, conv.is_depthwise(), false, x, &weight.tensor, None)?;
 
-        let of_batch = phase.batch_statistics;
-        let statistics = if of_batch || phase.observe {
+        let statistics_of = if phase.batch_statistics { Statistics::Batch } else { Statistics::Running };
+        let statistics = if phase.batch_statistics || phase.observe {
             map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out))?
         } else {
             Tensor::zeros(4 * c, DType::F32, z.device())?
@@ -109,26 +77,22 @@ impl Trainable {
             Some(bias) => bias.clone(),
             None => Tensor::zeros(c, DType::F32, z.device())?,
         };
-        let own =
-            Tensor::cat(&[of("bn.weight"), of("bn.bias"), of("bn.running_mean"), of("bn.running_var"), &bias], 0)?;
-        let affine = map3("batch norm", [&statistics, &own, &factors], rows::COUNT * c, |s, own, f, out| {
-            coefficients(s, own, f, eps, of_batch, scaled, out);
+        let running = [of("bn.running_mean"), of("bn.running_var")];
+        let own = Tensor::cat(&[of("bn.weight"), of("bn.bias"), running[0], running[1], &bias], 0)?;
+        let affine = map3("batch norm", [&statistics, &own, &factors], site::ROWS * c, |s, own, f, out| {
+            site::coefficients([s, own, f], eps, statistics_of, scaled, out);
         })?;
-        if of_batch {
-            let batch = map3("batch statistics", [&statistics, &own, &factors], 2 * c, |s, own, f, out| {
-                for i in 0..c {
-                    out[i] = s[i] / f[i] + own[4 * c + i];
-                    out[c + i] = s[c + i] / (f[i] * f[i]);
-                }
+        if phase.batch_statistics {
+            let batch = map3("batch statistics", [&statistics, &bias, &factors], 2 * c, |s, bias, f, out| {
+                site::output_moments([s, bias, f], out);
             })?;
-            let running = [of("bn.running_mean"), of("bn.running_var")];
             self.move_running(running, &batch, bn.momentum, pass.batch * node.shape.pixels())?;
         }
 
         let fused = self.learned.step == StepSize::MovingAverage;
         let levels = if fused {
             self.output_levels(id, || {
-                map2("extremes", [&statistics, &affine], 2, |s, k, out| output_extremes(s, k, conv.relu, out))
+                map2("extremes", [&statistics, &affine], 2, |s, k, out| site::output_extremes(s, k, conv.relu, out))
             })?
         } else {
             None
@@ -141,12 +105,13 @@ impl Trainable {
         let coefficients = Tensor::cat(&[&affine, &levels], 0)?;
         let y = if on_grid {
             map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), |z, k, y| {
-                norm_to_grid(k, conv.relu).run(z, y);
+                site::norm_to_grid(k, conv.relu).run(z, y);
             })?
         } else {
-            scale_and_shift(&z, &affine.reshape((rows::COUNT, c))?, function(conv.relu))?
+            scale_and_shift(&z, &affine.reshape((site::ROWS, c))?, function(conv.relu))?
         };
-        pass.conv_bn[id.index()] = Some(ConvBn { z, coefficients, factors, weight, on_grid, of_batch });
+        pass.conv_bn[id.index()] =
+            Some(ConvBn { z, coefficients, factors, weight, on_grid, statistics: statistics_of });
         if fused { Ok(y) } else { Ok(self.fake_quantize_output(id, y, pass)?) }
     }
 
@@ -164,40 +129,31 @@ impl Trainable {
         let input = node.inputs[0];
         let x = live(&pass.values, input);
         let g = conv_geometry(conv, node, self.graph.node(input).shape, pass.batch)?;
-        let site = pass.conv_bn[id.index()].as_ref().expect("the forward pass left it");
-        let ConvBn { z, coefficients, factors, weight, on_grid, of_batch } = site;
-        let (c, relu, on_grid, of_batch) = (node.shape.c, conv.relu, *on_grid, *of_batch);
+        let left = pass.conv_bn[id.index()].as_ref().expect("the forward pass left it");
+        let ConvBn { z, coefficients, factors, weight, on_grid, statistics } = left;
+        let (c, relu, on_grid, statistics) = (node.shape.c, conv.relu, *on_grid, *statistics);
         let count = (pass.batch * node.shape.pixels()) as f32;
 
         let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, |z, dy, k, sums| {
             if on_grid {
-                norm_to_grid(k, relu).grad_sums(z, dy, row(k, rows::MEAN), sums);
+                site::norm_to_grid(k, relu).grad_sums(z, dy, site::mean(k), sums);
             } else {
-                let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), row(k, rows::MEAN)];
-                kernel::norm_grad_sums(z, dy, affine, function(relu), sums);
+                let [scale, shift] = site::scale_and_shift(k);
+                kernel::norm_grad_sums(z, dy, [scale, shift, site::mean(k)], function(relu), sums);
             }
         })?;
-        // dz = scale * g - a - b * z; the running statistics are constants.
         let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, |sums, k, out| {
-            if !of_batch {
-                return;
-            }
-            for i in 0..c {
-                let (scale, slope) = (row(k, rows::SCALE)[i], row(k, rows::SLOPE)[i]);
-                let b = scale * slope * slope * sums[c + i] / count;
-                out[i] = scale * sums[i] / count - b * row(k, rows::MEAN)[i];
-                out[c + i] = b;
-            }
+            site::input_constants(sums, k, statistics, count, out);
         })?;
         let all = Tensor::cat(&[&constants, coefficients], 0)?;
         let dz = map3("batch norm gradient", [z, dy, &all], z.shape(), |z, dy, all, dz| {
             let (constants, k) = all.split_at(2 * c);
             let (a, b) = constants.split_at(c);
             if on_grid {
-                norm_to_grid(k, relu).input_grad(z, dy, [a, b], dz);
+                site::norm_to_grid(k, relu).input_grad(z, dy, [a, b], dz);
             } else {
-                let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), a, b];
-                kernel::norm_input_grad(z, dy, affine, function(relu), dz);
+                let [scale, shift] = site::scale_and_shift(k);
+                kernel::norm_input_grad(z, dy, [scale, shift, a, b], function(relu), dz);
             }
         })?;
 
@@ -208,25 +164,13 @@ impl Trainable {
             self.give_param(id, WEIGHT_STEP, step, out);
         }
         let gamma = map3("batch norm gradient", [&sums, coefficients, &by_factor], c, |sums, k, by_factor, out| {
-            for i in 0..c {
-                let (scale, f) = (row(k, rows::SCALE)[i], row(k, rows::FACTOR)[i]);
-                let left = if of_batch {
-                    sums[c + i] * row(k, rows::LEFT)[i]
-                } else {
-                    sums[c + i] + row(k, rows::MEAN)[i] * sums[i]
-                };
-                let divided = -scale * left / f;
-                out[i] = sums[c + i] * row(k, rows::SLOPE)[i] + (by_factor[i] + divided) * row(k, rows::BY_GAMMA)[i];
-            }
+            site::gamma_grad([sums, k, by_factor], statistics, out);
         })?;
         self.give_param(id, "bn.weight", gamma, out);
         self.give_param(id, "bn.bias", sums.narrow(0, 0, c)?, out);
         if self.params.find(id, "bias").is_some() {
             let bias = map2("bias gradient", [&sums, coefficients], c, |sums, k, out| {
-                // The batch's mean takes any constant out again.
-                for i in 0..if of_batch { 0 } else { c } {
-                    out[i] = row(k, rows::FACTOR)[i] * row(k, rows::SCALE)[i] * sums[i];
-                }
+                site::bias_grad(sums, k, statistics, out);
             })?;
             self.give_param(id, "bias", bias, out);
         }
@@ -289,52 +233,5 @@ impl Trainable {
             out.give(input, input_grad(&g, depthwise, dy, &weight.tensor, x.shape())?, false)?;
         }
         Ok(())
-    }
-}
-
-/// Fills the rows; `own` holds gamma, beta, running mean, running variance and bias, `statistics` the batch's mean and
-/// variance of z first.
-fn coefficients(
-    statistics: &[f32],
-    own: &[f32],
-    factors: &[f32],
-    eps: f32,
-    of_batch: bool,
-    scaled: bool,
-    out: &mut [f32],
-) {
-    let c = factors.len();
-    for (i, f) in factors.iter().copied().enumerate() {
-        let [gamma, beta, running_mean, running_var, bias] = [0, 1, 2, 3, 4].map(|k| own[k * c + i]);
-        let (mean, variance) = if of_batch {
-            (statistics[i], statistics[c + i] / (f * f))
-        } else {
-            ((running_mean - bias) * f, running_var)
-        };
-        let inverse = 1.0 / (variance + eps).sqrt();
-        let slope = inverse / f;
-        let by_gamma = 1.0 / (running_var + eps).sqrt();
-        let depends = scaled && gamma * by_gamma != 0.0;
-        out[rows::SCALE * c + i] = gamma * slope;
-        out[rows::SHIFT * c + i] = beta - mean * (gamma * slope);
-        out[rows::MEAN * c + i] = mean;
-        out[rows::SLOPE * c + i] = slope;
-        out[rows::FACTOR * c + i] = f;
-        out[rows::BY_GAMMA * c + i] = if depends { by_gamma } else { 0.0 };
-        out[rows::LEFT * c + i] = eps * inverse * inverse;
-    }
-}
-
-/// The extremes of `relu(z * scale + shift)` over all channels, exactly as rounded: a rounded product with a constant and
-/// a sum keep the order of their operands, so the extremes of z give them.
-fn output_extremes(statistics: &[f32], affine: &[f32], relu: bool, out: &mut [f32]) {
-    let c = statistics.len() / 4;
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    (out[0], out[1]) = (f32::INFINITY, f32::NEG_INFINITY);
-    for i in 0..c {
-        for z in [statistics[2 * c + i], statistics[3 * c + i]] {
-            let y = z.mul_add(affine[rows::SCALE * c + i], affine[rows::SHIFT * c + i]).max(floor);
-            (out[0], out[1]) = (out[0].min(y), out[1].max(y));
-        }
     }
 }
