@@ -157,7 +157,7 @@ fn observers_and_batch_norm_freeze_when_they_are_told_to() {
     for epoch in 0..5 {
         let reports = ranges(&trained.events, epoch);
         assert_eq!(reports.len(), 4, "one a step");
-        assert_eq!(reports[0].len(), 7, "every output that learns: {:?}", reports[0].keys());
+        assert_eq!(reports[0].len(), 8, "every output that learns: {:?}", reports[0].keys());
         let moved = reports.windows(2).any(|w| w[0] != w[1]);
         assert_eq!(moved, epoch < 3, "ranges in epoch {epoch}");
     }
