@@ -16,15 +16,19 @@ const PAIR_OF_QUADS: i32 = i16::MAX as i32 / NARROW as i32;
 #[derive(Debug)]
 pub(in crate::kernels) struct GemmWeights {
     quads: Vec<Quads>,
-    /// In each block, where the levels of each quad lie in the window.
+    /// In each block, where the levels of each quad lie in a copied window.
     offsets: Vec<u32>,
+    /// In each block, where they lie in the input, from the window's start.
+    places: Vec<u32>,
     /// In each block, which quad of the order is the window's first, second...
     slots: Vec<u32>,
     /// In each block, how many pairs of quads come first.
     pairs: Vec<usize>,
     constants: Vec<Constants>,
-    /// Of four levels; the last may hold fewer weights, the rest are 0.
+    /// Of four levels; the last of a run may hold fewer weights, the rest are 0.
     quads_in_window: usize,
+    /// Levels of a run, filled up to whole quads.
+    run: usize,
 }
 
 /// 8 output channels times 4 levels.
@@ -38,6 +42,7 @@ pub(super) struct Block<'a> {
     /// `[quad][vector]`.
     pub(super) quads: &'a [Quads],
     pub(super) offsets: &'a [u32],
+    pub(super) places: &'a [u32],
     pub(super) slots: &'a [u32],
     pub(super) pairs: usize,
     /// One a vector.
@@ -47,11 +52,12 @@ pub(super) struct Block<'a> {
 }
 
 impl GemmWeights {
-    /// From `[out][window]`.
-    pub(in crate::kernels) fn pack(plain: &[i8], window: usize, requant: &Requant) -> Self {
+    /// From `[out][runs][run]`; `runs` says where each starts in the input.
+    pub(in crate::kernels) fn pack(plain: &[i8], runs: &[usize], run: usize, requant: &Requant) -> Self {
         let channels = requant.bias.len();
         let vectors = channels.div_ceil(LANES);
-        let quads_in_window = window.div_ceil(4);
+        let (window, filled) = (runs.len() * run, run.next_multiple_of(4));
+        let quads_in_window = runs.len() * filled / 4;
         let mut constants = vec![Constants::ZERO; vectors];
         for c in 0..channels {
             let slot = &mut constants[c / LANES];
@@ -59,14 +65,19 @@ impl GemmWeights {
             slot.bias[c % LANES] = requant.bias[c];
             slot.multiplier[c % LANES] = requant.multiplier[c];
         }
-        let weight = |c: usize, i: usize| if c < channels && i < window { plain[c * window + i] } else { 0 };
+        let weight = |c: usize, i: usize| {
+            let (at, i) = (i / filled, i % filled);
+            if c < channels && i < run { plain[c * window + at * run + i] } else { 0 }
+        };
         let mut packed = Self {
             quads: Vec::with_capacity(vectors * quads_in_window),
             offsets: Vec::new(),
+            places: Vec::new(),
             slots: Vec::new(),
             pairs: Vec::new(),
             constants,
             quads_in_window,
+            run: filled,
         };
         for first in (0..vectors).step_by(2) {
             let width = (vectors - first).min(2);
@@ -81,6 +92,7 @@ impl GemmWeights {
             for (slot, quad) in order.iter().enumerate() {
                 packed.quads.extend_from_slice(&block[quad * width..][..width]);
                 packed.offsets.push(4 * *quad as u32);
+                packed.places.push((runs[4 * quad / filled] + 4 * quad % filled) as u32);
                 slots[*quad] = slot as u32;
             }
             packed.slots.extend(slots);
@@ -98,12 +110,18 @@ impl GemmWeights {
         4 * self.quads_in_window
     }
 
+    /// Levels from one run of a copied window to the next.
+    pub(super) fn run(&self) -> usize {
+        self.run
+    }
+
     pub(super) fn block(&self, index: usize) -> Block<'_> {
         let vectors = 2 * index..(2 * index + 2).min(self.constants.len());
         let quads = self.quads_in_window;
         Block {
             quads: &self.quads[vectors.start * quads..vectors.end * quads],
             offsets: &self.offsets[index * quads..][..quads],
+            places: &self.places[index * quads..][..quads],
             slots: &self.slots[index * quads..][..quads],
             pairs: self.pairs[index],
             constants: &self.constants[vectors],

@@ -7,18 +7,62 @@ use super::{
 };
 use crate::kernels::{ConvGeometry, Kernels, Map, Requant, shared::Shared};
 
-/// A dense 3x3 convolution of stride 1 by Winograd's minimal filtering, F(2x2, 3x3): 16 products for 4 outputs where the
-/// sum itself takes 36 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
-///
-/// In integers it is exact: weights are transformed by twice the matrix `G`, so that no half is lost, and sums come out
-/// four times as large. A transformed level is at most 4 * 255, a transformed weight 9 * 128: both fit 16 bits.
+/// A dense 3x3 convolution of stride 1 by Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for
+/// Convolutional Neural Networks", 2015): F(2x2, 3x3) makes 4 outputs of 16 products where the sum itself takes 36, and
+/// F(4x4, 3x3) 16 of 36 where it takes 144.
 #[derive(Debug)]
-pub(in crate::kernels) struct Winograd {
+pub(in crate::kernels) enum Winograd {
+    /// Tiles of 2x2 outputs.
+    Two(Filtering<2, 4>),
+    /// Tiles of 4x4 outputs.
+    Four(Filtering<4, 6>),
+}
+
+impl Winograd {
+    /// From `[out][3][3][in]`; nothing where the layer cannot be computed so, or it is not worth it.
+    pub(in crate::kernels) fn pack(
+        plain: &[i8],
+        geometry: ConvGeometry,
+        input: Map,
+        output: Map,
+        requant: &Requant,
+    ) -> Option<Self> {
+        let suits = geometry.kernel == [3, 3] && geometry.stride == 1 && input.c >= 16 && output.c >= 16;
+        if !suits {
+            return None;
+        }
+        let padding = geometry.padding;
+        let four = Filtering::<4, 6>::tiles(output) >= 12;
+        if four && Filtering::<4, 6>::holds(plain, input.c) {
+            return Some(Self::Four(Filtering::pack(plain, padding, input, output, requant)));
+        }
+        let two = Filtering::<2, 4>::tiles(output) >= 40;
+        (two && Filtering::<2, 4>::holds(plain, input.c))
+            .then(|| Self::Two(Filtering::pack(plain, padding, input, output, requant)))
+    }
+
+    /// Computes the layer; `Gemm::run` has checked that every window and every output lies in its slice.
+    pub(in crate::kernels) fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
+        match self {
+            Self::Two(filtering) => filtering.run(kernels, macs, input, output),
+            Self::Four(filtering) => filtering.run(kernels, macs, input, output),
+        }
+    }
+}
+
+/// Tiles of `OUT` x `OUT` outputs, each of `IN` x `IN` levels, `IN` = `OUT` + 2: `A^T ((G g G^T) * (B^T d B)) A`.
+///
+/// In integers it is exact. `G` is multiplied by [`SCALE`], so that no fraction is lost, and sums come out larger by its
+/// square. Transformed levels and weights fit 16 bits: 68 * 255 and 144 * 128 at most for `OUT` = 4. Sums may wrap around: the
+/// last ones are divided by the square's odd part, which modulo 2^32 is a product, and then by its power of two, which is
+/// exact where the sum itself leaves as many bits free ([`Filtering::holds`]).
+#[derive(Debug)]
+pub(in crate::kernels) struct Filtering<const OUT: usize, const IN: usize> {
     input: Map,
     output: Map,
     /// Where the window of output pixel (0, 0) starts.
     first: usize,
-    /// `[block of 16 channels][point of 16][two inputs]`, two vectors each.
+    /// `[block of 16 channels][point][two inputs]`, two vectors each.
     weights: Vec<Pairs>,
     /// Two a block.
     constants: Vec<Constants>,
@@ -32,16 +76,8 @@ pub(in crate::kernels) struct Winograd {
 #[repr(C, align(32))]
 struct Pairs([i16; 16]);
 
-/// Products of a tile.
-const POINTS: usize = 16;
 /// Tiles multiplied at once: with two vectors of sums each they fill 12 of the 16 registers.
 const ROWS: usize = 6;
-/// Tiles that are multiplied by all weights before the next ones are transformed: their sums of one block fit the L1.
-const PANEL: usize = 25;
-/// Sums four times as large must fit int32.
-const MOST_CHANNELS: usize = 1 << 10;
-/// With fewer tiles the time goes to reading weights, of which there are 3.6 times as many bytes.
-const FEWEST_TILES: usize = 40;
 
 thread_local! {
     /// Kept, so that a run allocates nothing.
@@ -56,22 +92,34 @@ struct Scratch {
     sums: Vec<i32>,
 }
 
-impl Winograd {
-    /// Whether a layer can be computed so, and is worth it.
-    pub(in crate::kernels) fn suits(geometry: ConvGeometry, input: Map, output: Map) -> bool {
-        geometry.kernel == [3, 3]
-            && geometry.stride == 1
-            && (16..=MOST_CHANNELS).contains(&input.c)
-            && output.c >= 16
-            && output.h.div_ceil(2) * output.w.div_ceil(2) >= FEWEST_TILES
+impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
+    /// Products of a tile.
+    const POINTS: usize = IN * IN;
+    /// Tiles that are multiplied by all weights before the next ones are transformed: their sums of one block fit the L1,
+    /// or nearly.
+    const PANEL: usize = if OUT == 4 { 18 } else { 25 };
+    /// Bits that sums are larger by: 2 * 2 or 24 * 24 is a power of two times [`Self::INVERSE`]'s inverse.
+    const SHIFT: i32 = if OUT == 4 { 6 } else { 2 };
+    /// Of 9 or of 1, modulo 2^32.
+    const INVERSE: i32 = if OUT == 4 { 954_437_177 } else { 1 };
+
+    fn tiles(output: Map) -> usize {
+        output.h.div_ceil(OUT) * output.w.div_ceil(OUT)
+    }
+
+    /// Whether no sum of raw levels times weights, shifted to the left by [`Self::SHIFT`], leaves int32.
+    fn holds(plain: &[i8], channels: usize) -> bool {
+        let most = (i32::MAX >> Self::SHIFT) / 255;
+        let sum = |filter: &[i8], sign: i32| filter.iter().map(|w| (sign * i32::from(*w)).max(0)).sum::<i32>();
+        plain.chunks_exact(9 * channels).all(|filter| sum(filter, 1) <= most && sum(filter, -1) <= most)
     }
 
     /// From `[out][3][3][in]`.
-    pub(in crate::kernels) fn pack(plain: &[i8], padding: usize, input: Map, output: Map, requant: &Requant) -> Self {
+    fn pack(plain: &[i8], padding: usize, input: Map, output: Map, requant: &Requant) -> Self {
         let (channels, depth) = (input.c, input.c.next_multiple_of(16));
         let blocks = output.c.div_ceil(2 * LANES);
         let mut constants = vec![Constants::ZERO; 2 * blocks];
-        let mut weights = vec![Pairs([0; 16]); blocks * POINTS * depth];
+        let mut weights = vec![Pairs([0; 16]); blocks * Self::POINTS * depth];
         for (c, filter) in plain.chunks_exact(9 * channels).enumerate() {
             let slot = &mut constants[c / LANES];
             slot.start[c % LANES] = requant.start(filter);
@@ -79,10 +127,10 @@ impl Winograd {
             slot.multiplier[c % LANES] = requant.multiplier[c];
             let (block, vector) = (c / (2 * LANES), c / LANES % 2);
             for i in 0..channels {
-                let points = transform(std::array::from_fn(|tap| i16::from(filter[tap * channels + i])));
-                for (point, weight) in points.into_iter().enumerate() {
-                    let pair = (block * POINTS + point) * depth + i / 2 * 2 + vector;
-                    weights[pair].0[c % LANES * 2 + i % 2] = weight;
+                let points = transform::<IN>(std::array::from_fn(|tap| i16::from(filter[tap * channels + i])));
+                for (point, weight) in points.as_flattened().iter().enumerate() {
+                    let pair = (block * Self::POINTS + point) * depth + i / 2 * 2 + vector;
+                    weights[pair].0[c % LANES * 2 + i % 2] = *weight;
                 }
             }
         }
@@ -90,21 +138,28 @@ impl Winograd {
         Self { input, output, first, weights, constants, requant: requant.clone(), depth }
     }
 
-    /// Computes the layer; `Gemm::run` has checked that every window and every output lies in its slice.
-    pub(in crate::kernels) fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
-        let tiles = self.output.h.div_ceil(2) * self.output.w.div_ceil(2);
+    fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
+        let (tiles, blocks) = (Self::tiles(self.output), self.constants.len() / 2);
         let threads = kernels.threads();
-        // Each part reads all weights: not many parts, and no small ones.
-        let parts = if threads == 1 { 1 } else { even((tiles / PANEL).clamp(threads, 4 * threads), threads) };
-        kernels.for_parts(parts, macs, |part| {
-            let (start, end) = (tiles * part / parts, tiles * (part + 1) / parts);
-            let panels = (end - start).div_ceil(PANEL);
+        // Parts of the tiles each read all weights; parts of the channels each transform all levels, where tiles are few.
+        let (chunks, groups) = if threads == 1 {
+            (1, 1)
+        } else if tiles >= 2 * threads * Self::PANEL {
+            (even((tiles / Self::PANEL).clamp(threads, 4 * threads), threads), 1)
+        } else {
+            (1, even(blocks.min(2 * threads), threads))
+        };
+        kernels.for_parts(chunks * groups, macs, |part| {
+            let share = |part: usize, of: usize, all: usize| all * part / of..all * (part + 1) / of;
+            let (tiles, blocks) = (share(part / groups, chunks, tiles), share(part % groups, groups, blocks));
+            let panels = tiles.len().div_ceil(Self::PANEL);
             SCRATCH.with_borrow_mut(|scratch| {
                 for panel in 0..panels {
-                    let share = |panel: usize| start + (end - start) * panel / panels;
+                    let panel = share(panel, panels, tiles.len());
+                    let panel = tiles.start + panel.start..tiles.start + panel.end;
                     // SAFETY: the CPU has the features (`Kernels`); the slices were checked by `Gemm::run`; each part
-                    // writes its own pixels.
-                    unsafe { self.panel(share(panel)..share(panel + 1), scratch, input, output) };
+                    // writes its own pixels and channels.
+                    unsafe { self.panel(panel, blocks.clone(), scratch, input, output) };
                 }
             });
         });
@@ -113,34 +168,48 @@ impl Winograd {
     /// # Safety
     /// The features of this module; windows and pixels of the tiles within input and output, which nobody else writes.
     #[target_feature(enable = "avx2")]
-    unsafe fn panel(&self, tiles: Range<usize>, scratch: &mut Scratch, input: &[u8], output: &Shared<'_>) {
+    unsafe fn panel(
+        &self,
+        tiles: Range<usize>,
+        blocks: Range<usize>,
+        scratch: &mut Scratch,
+        input: &[u8],
+        output: &Shared<'_>,
+    ) {
         let count = tiles.len();
         // A line more than what could put all points on the same lines of the cache.
         let stride = count * 2 * LANES + 16;
         let deep = count * self.depth + 32;
-        scratch.levels.resize(scratch.levels.len().max(POINTS * deep), 0);
-        scratch.sums.resize(scratch.sums.len().max(POINTS * stride), 0);
+        scratch.levels.resize(scratch.levels.len().max(Self::POINTS * deep), 0);
+        scratch.sums.resize(scratch.sums.len().max(Self::POINTS * stride), 0);
         // SAFETY: as this function's; the buffers are as large as set above.
         unsafe {
             for (i, tile) in tiles.clone().enumerate() {
                 self.transform_levels(tile, input, &mut scratch.levels[i * self.depth..], deep);
             }
-            for block in 0..self.constants.len() / 2 {
-                for point in 0..POINTS {
-                    let weights = &self.weights[(block * POINTS + point) * self.depth..][..self.depth];
+            for block in blocks {
+                for point in 0..Self::POINTS {
+                    let weights = &self.weights[(block * Self::POINTS + point) * self.depth..][..self.depth];
                     let groups = count.div_ceil(ROWS);
                     for group in 0..groups {
                         let first = count * group / groups;
                         let levels = &scratch.levels[point * deep + first * self.depth..];
                         let sums = &mut scratch.sums[point * stride + first * 2 * LANES..];
-                        match count * (group + 1) / groups - first {
-                            1 => multiply::<1>(levels, weights, sums),
-                            2 => multiply::<2>(levels, weights, sums),
-                            3 => multiply::<3>(levels, weights, sums),
-                            4 => multiply::<4>(levels, weights, sums),
-                            5 => multiply::<5>(levels, weights, sums),
-                            6 => multiply::<6>(levels, weights, sums),
-                            rows => unreachable!("a group of {rows} tiles"),
+                        let rows = count * (group + 1) / groups - first;
+                        match (rows, group) {
+                            (1, 0) => multiply::<1, true>(levels, weights, sums),
+                            (1, _) => multiply::<1, false>(levels, weights, sums),
+                            (2, 0) => multiply::<2, true>(levels, weights, sums),
+                            (2, _) => multiply::<2, false>(levels, weights, sums),
+                            (3, 0) => multiply::<3, true>(levels, weights, sums),
+                            (3, _) => multiply::<3, false>(levels, weights, sums),
+                            (4, 0) => multiply::<4, true>(levels, weights, sums),
+                            (4, _) => multiply::<4, false>(levels, weights, sums),
+                            (5, 0) => multiply::<5, true>(levels, weights, sums),
+                            (5, _) => multiply::<5, false>(levels, weights, sums),
+                            (6, 0) => multiply::<6, true>(levels, weights, sums),
+                            (6, _) => multiply::<6, false>(levels, weights, sums),
+                            rows => unreachable!("a group of {rows:?} tiles"),
                         }
                     }
                 }
@@ -153,35 +222,41 @@ impl Winograd {
 
     /// Row and column of a tile's first output pixel.
     fn place(&self, tile: usize) -> [usize; 2] {
-        let across = self.output.w.div_ceil(2);
-        [tile / across * 2, tile % across * 2]
+        let across = self.output.w.div_ceil(OUT);
+        [tile / across * OUT, tile % across * OUT]
     }
 
-    /// A tile's 4 x 4 levels of all channels, `B^T d B`, to `[point][depth]`, `stride` from one point to the next.
+    /// A tile's levels of all channels, `B^T d B`, to `[point][depth]`, `stride` from one point to the next.
     ///
     /// # Safety
-    /// As [`Winograd::panel`]; 16 points must fit `to`.
+    /// As [`Filtering::panel`]; all points must fit `to`.
     #[target_feature(enable = "avx2")]
     unsafe fn transform_levels(&self, tile: usize, input: &[u8], to: &mut [i16], stride: usize) {
         let [y, x] = self.place(tile);
-        assert!(15 * stride + self.depth <= to.len());
+        assert!((Self::POINTS - 1) * stride + self.depth <= to.len());
         // What lies outside the last window adds to no output that is kept: anything readable will do.
         let row = |i: usize| (y + i).min(self.output.h + 1);
         let column = |j: usize| (x + j).min(self.output.w + 1);
         let at = |i: usize, j: usize| self.first + row(i) * self.input.row + column(j) * self.input.pixel;
-        let places: [[usize; 4]; 4] = std::array::from_fn(|i| std::array::from_fn(|j| at(i, j)));
+        let places: [[usize; IN]; IN] = std::array::from_fn(|i| std::array::from_fn(|j| at(i, j)));
         for c in (0..self.depth).step_by(16) {
-            // SAFETY: the window lies in the input with `SLACK` behind.
-            let load = |i: usize, j: usize| unsafe {
-                _mm256_cvtepu8_epi16(_mm_loadu_si128(input.as_ptr().add(places[i][j] + c).cast()))
-            };
-            let column = |j: usize| spread([load(0, j), load(1, j), load(2, j), load(3, j)]);
-            let columns = [column(0), column(1), column(2), column(3)];
-            for i in 0..4 {
-                let points = spread(columns.map(|column| column[i]));
-                for (j, point) in points.into_iter().enumerate() {
+            let mut columns = [[_mm256_setzero_si256(); IN]; IN];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let mut d = [_mm256_setzero_si256(); IN];
+                for (d, places) in d.iter_mut().zip(&places) {
+                    // SAFETY: the window lies in the input with `SLACK` behind.
+                    *d = unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(input.as_ptr().add(places[j] + c).cast())) };
+                }
+                *column = spread(d);
+            }
+            for i in 0..IN {
+                let mut line = [_mm256_setzero_si256(); IN];
+                for (d, column) in line.iter_mut().zip(&columns) {
+                    *d = column[i];
+                }
+                for (j, point) in spread(line).into_iter().enumerate() {
                     // SAFETY: within `to`, as asserted.
-                    unsafe { _mm256_storeu_si256(to.as_mut_ptr().add((4 * i + j) * stride + c).cast(), point) };
+                    unsafe { _mm256_storeu_si256(to.as_mut_ptr().add((IN * i + j) * stride + c).cast(), point) };
                 }
             }
         }
@@ -190,26 +265,41 @@ impl Winograd {
     /// A block of channels of a tile: `A^T m A`, requantized. `sums` has the tile's, `stride` from one point to the next.
     ///
     /// # Safety
-    /// As [`Winograd::panel`]; `sums` must hold 16 points.
+    /// As [`Filtering::panel`]; `sums` must hold all points.
     #[target_feature(enable = "avx2")]
     unsafe fn store(&self, tile: usize, block: usize, sums: &[i32], stride: usize, output: &Shared<'_>) {
-        assert!(15 * stride + 2 * LANES <= sums.len());
+        assert!((Self::POINTS - 1) * stride + 2 * LANES <= sums.len());
         let bounds = Bounds::new(self.requant.levels);
-        let mut levels = [[_mm256_setzero_si256(); 4]; 2];
+        let inverse = _mm256_set1_epi32(Self::INVERSE);
+        // `[row][pixel][vector]`.
+        let mut levels = [[[_mm256_setzero_si256(); 2]; OUT]; OUT];
         for vector in 0..2 {
             let constants = &self.constants[2 * block + vector];
-            // SAFETY: as asserted.
-            let load = |i: usize, j: usize| unsafe {
-                _mm256_loadu_si256(sums.as_ptr().add((4 * i + j) * stride + vector * LANES).cast())
-            };
-            let column = |j: usize| gather([load(0, j), load(1, j), load(2, j), load(3, j)]);
-            let columns = [column(0), column(1), column(2), column(3)];
             // SAFETY: 32 bytes, aligned by the layout of `Constants`.
             let start = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
+            let mut columns = [[_mm256_setzero_si256(); OUT]; IN];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let mut m = [_mm256_setzero_si256(); IN];
+                for (i, m) in m.iter_mut().enumerate() {
+                    // SAFETY: as asserted.
+                    *m = unsafe {
+                        _mm256_loadu_si256(sums.as_ptr().add((IN * i + j) * stride + vector * LANES).cast())
+                    };
+                }
+                *column = gather(m);
+            }
             for (y, levels) in levels.iter_mut().enumerate() {
-                for (x, sum) in gather(columns.map(|column| column[y])).into_iter().enumerate() {
-                    let sum = _mm256_add_epi32(_mm256_srai_epi32::<2>(sum), start);
-                    levels[2 * x + vector] = requantize(sum, constants, bounds);
+                let mut line = [_mm256_setzero_si256(); IN];
+                for (m, column) in line.iter_mut().zip(&columns) {
+                    *m = column[y];
+                }
+                let line: [_; OUT] = gather(line);
+                for (levels, mut sum) in levels.iter_mut().zip(line) {
+                    if Self::INVERSE != 1 {
+                        sum = _mm256_mullo_epi32(sum, inverse);
+                    }
+                    sum = if OUT == 4 { _mm256_srai_epi32::<6>(sum) } else { _mm256_srai_epi32::<2>(sum) };
+                    levels[vector] = requantize(_mm256_add_epi32(sum, start), constants, bounds);
                 }
             }
         }
@@ -218,19 +308,22 @@ impl Winograd {
         let channels = (self.output.c - first).min(2 * LANES);
         // `narrow` leaves the two halves of each vector in either half.
         let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        for (i, levels) in levels.into_iter().enumerate().take(self.output.h - y) {
-            let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(levels), order);
-            let pixels = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
-            for (j, levels) in pixels.into_iter().enumerate().take(self.output.w - x) {
-                // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
-                unsafe {
-                    let to = output.as_mut_ptr().add(self.output.at(y + i, x + j) + first);
-                    if channels == 2 * LANES {
-                        _mm_storeu_si128(to.cast(), levels);
-                    } else {
-                        let mut bytes = [0; 16];
-                        _mm_storeu_si128(bytes.as_mut_ptr().cast(), levels);
-                        to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
+        for (i, levels) in levels.iter().enumerate().take(self.output.h - y) {
+            for (j, levels) in levels.chunks_exact(2).enumerate() {
+                let both = [levels[0][0], levels[0][1], levels[1][0], levels[1][1]];
+                let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(both), order);
+                let pixels = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+                for (j, levels) in (2 * j..).zip(pixels).take_while(|(j, _)| *j < self.output.w - x) {
+                    // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
+                    unsafe {
+                        let to = output.as_mut_ptr().add(self.output.at(y + i, x + j) + first);
+                        if channels == 2 * LANES {
+                            _mm_storeu_si128(to.cast(), levels);
+                        } else {
+                            let mut bytes = [0; 16];
+                            _mm_storeu_si128(bytes.as_mut_ptr().cast(), levels);
+                            to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
+                        }
                     }
                 }
             }
@@ -238,55 +331,102 @@ impl Winograd {
     }
 }
 
-/// `B^T d` for one column of 16 channels.
+/// `B^T d` for one column of 16 channels. Of 4 levels:
+/// `[1 0 -1 0] [0 1 1 0] [0 -1 1 0] [0 1 0 -1]`; of 6:
+/// `[4 0 -5 0 1 0] [0 -4 -4 1 1 0] [0 4 -4 -1 1 0] [0 -2 -1 2 1 0] [0 2 -1 -2 1 0] [0 4 0 -5 0 1]`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn spread(d: [__m256i; 4]) -> [__m256i; 4] {
-    [
-        _mm256_sub_epi16(d[0], d[2]),
-        _mm256_add_epi16(d[1], d[2]),
-        _mm256_sub_epi16(d[2], d[1]),
-        _mm256_sub_epi16(d[1], d[3]),
-    ]
+fn spread<const IN: usize>(d: [__m256i; IN]) -> [__m256i; IN] {
+    let mut t = d;
+    let (add, sub) = (|a, b| _mm256_add_epi16(a, b), |a, b| _mm256_sub_epi16(a, b));
+    if IN == 4 {
+        t[0] = sub(d[0], d[2]);
+        t[1] = add(d[1], d[2]);
+        t[2] = sub(d[2], d[1]);
+        t[3] = sub(d[1], d[3]);
+    } else {
+        let four = |a| _mm256_slli_epi16::<2>(a);
+        let (even, odd) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
+        t[1] = add(even, odd);
+        t[2] = sub(even, odd);
+        let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
+        let twice = add(odd, odd);
+        t[3] = add(even, twice);
+        t[4] = sub(even, twice);
+        t[0] = add(four(sub(d[0], d[2])), even);
+        t[5] = sub(sub(d[5], d[3]), four(odd));
+    }
+    t
 }
 
-/// `A^T m` for one column of 8 channels; sums may wrap around, the last ones fit again.
+/// `A^T m` for one column of 8 channels, with the factors that [`transform`] left to it; sums may wrap around, the last ones
+/// fit again. Of 4 points: `[1 1 1 0] [0 1 -1 -1]`; of 6:
+/// `[1 1 1 1 1 0] [0 1 -1 2 -2 0] [0 1 1 4 4 0] [0 1 -1 8 -8 2]`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn gather(m: [__m256i; 4]) -> [__m256i; 2] {
-    let (sum, difference) = (_mm256_add_epi32(m[1], m[2]), _mm256_sub_epi32(m[1], m[2]));
-    [_mm256_add_epi32(m[0], sum), _mm256_sub_epi32(difference, m[3])]
+fn gather<const IN: usize, const OUT: usize>(m: [__m256i; IN]) -> [__m256i; OUT] {
+    let mut y = [_mm256_setzero_si256(); OUT];
+    let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
+    let (sum, difference) = (add(m[1], m[2]), sub(m[1], m[2]));
+    if IN == 4 {
+        y[0] = add(m[0], sum);
+        y[1] = sub(difference, m[3]);
+    } else {
+        let four = |a| _mm256_slli_epi32::<2>(a);
+        let (even, odd) = (add(m[3], m[4]), sub(m[3], m[4]));
+        let twice = add(odd, odd);
+        y[0] = add(add(m[0], sum), even);
+        y[1] = add(difference, twice);
+        y[2] = add(sum, four(even));
+        y[3] = add(add(difference, four(twice)), add(m[5], m[5]));
+    }
+    y
 }
 
-/// `(2 G) g (2 G)^T`.
-fn transform(g: [i16; 9]) -> [i16; POINTS] {
-    let line = |g: [i16; 3]| [2 * g[0], g[0] + g[1] + g[2], g[0] - g[1] + g[2], 2 * g[2]];
-    let columns: [[i16; 4]; 3] = std::array::from_fn(|x| line([g[x], g[3 + x], g[6 + x]]));
-    let rows: [[i16; 4]; 4] = std::array::from_fn(|y| line([columns[0][y], columns[1][y], columns[2][y]]));
-    std::array::from_fn(|i| rows[i / 4][i % 4])
+/// `G g G^T` times the square of 2 or of 24. Of the latter's factors some are left to [`gather`], so that all fit 16 bits:
+/// `[6 0 0] [-4 -4 -4] [-4 4 -4] [1 2 4] [1 -2 4] [0 0 12]`.
+fn transform<const IN: usize>(g: [i16; 9]) -> [[i16; IN]; IN] {
+    let line = |g: [i16; 3]| {
+        let [a, b, c] = g;
+        let mut t = [0; IN];
+        if IN == 4 {
+            t.copy_from_slice(&[2 * a, a + b + c, a - b + c, 2 * c]);
+        } else {
+            let (sum, difference) = (-4 * (a + b + c), -4 * (a - b + c));
+            t.copy_from_slice(&[6 * a, sum, difference, a + 2 * b + 4 * c, a - 2 * b + 4 * c, 12 * c]);
+        }
+        t
+    };
+    let columns: [[i16; IN]; 3] = std::array::from_fn(|x| line([g[x], g[3 + x], g[6 + x]]));
+    std::array::from_fn(|y| line([columns[0][y], columns[1][y], columns[2][y]]))
 }
 
-/// The sums of one point: `N` tiles times 16 channels.
+/// The sums of one point: `N` tiles times 16 channels. With `AHEAD`, as many weights behind these are fetched meanwhile.
 ///
 /// # Safety
 /// The features of this module.
 #[target_feature(enable = "avx2")]
-unsafe fn multiply<const N: usize>(levels: &[i16], weights: &[Pairs], to: &mut [i32]) {
+unsafe fn multiply<const N: usize, const AHEAD: bool>(levels: &[i16], weights: &[Pairs], to: &mut [i32]) {
     let depth = weights.len();
     assert!(N * depth <= levels.len() && N * 2 * LANES <= to.len());
     let mut sums = [[_mm256_setzero_si256(); 2]; N];
-    for pair in 0..depth / 2 {
-        // SAFETY: two vectors for each two levels; the levels as asserted.
+    let mut levels = levels.as_ptr();
+    let mut weights = weights.as_ptr();
+    for _ in 0..depth / 2 {
+        // SAFETY: two vectors for each two levels; the levels as asserted. What is fetched may lie anywhere.
         unsafe {
-            let w = weights.as_ptr().add(2 * pair);
-            let w = [w, w.add(1)].map(|w| _mm256_load_si256(w.cast()));
+            if AHEAD {
+                _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(depth).cast());
+            }
+            let w = [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(1).cast())];
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = levels.as_ptr().add(row * depth + 2 * pair).cast::<i32>().read_unaligned();
-                let x = _mm256_set1_epi32(x);
+                let x = _mm256_set1_epi32(levels.add(row * depth).cast::<i32>().read_unaligned());
                 for (sum, w) in sums.iter_mut().zip(w) {
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
                 }
             }
+            levels = levels.add(2);
+            weights = weights.add(2);
         }
     }
     for (sum, to) in sums.iter().flatten().zip(to.chunks_exact_mut(LANES)) {
