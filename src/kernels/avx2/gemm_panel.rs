@@ -1,6 +1,6 @@
 use std::{arch::x86_64::*, ops::Range};
 
-use super::gemm_weights::NARROW;
+use super::{gemm_weights::NARROW, lanes::are_narrow};
 
 /// One level in so many may exceed [`NARROW`]; where more do, all are widened. Making up for one costs as much as some
 /// twenty products save.
@@ -45,22 +45,12 @@ pub(super) struct Windows<'a> {
 impl Windows<'_> {
     /// Whether no level exceeds [`NARROW`], nor any other byte between the first window and the end of the last.
     ///
-    /// # Safety
-    /// The features of this module; every window must lie in the input with `SLACK` behind.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn are_narrow(&self, input: &[u8]) -> bool {
+    pub(super) fn are_narrow(&self, input: &[u8]) -> bool {
         let (Some(first), Some(last)) = (self.starts.first(), self.starts.last()) else { return true };
         let (Some(start), Some(end)) = (self.runs.first(), self.runs.last()) else { return true };
         let (start, end) = ((first + start) as usize, (last + end) as usize + self.run);
-        let (whole, rest) = input[start..end].as_chunks::<128>();
-        let mut any = _mm256_setzero_si256();
-        for bytes in whole {
-            for part in bytes.as_chunks::<32>().0 {
-                // SAFETY: 32 bytes.
-                any = _mm256_or_si256(any, unsafe { _mm256_loadu_si256(part.as_ptr().cast()) });
-            }
-        }
-        _mm256_movemask_epi8(any) == 0 && rest.iter().fold(0, |any, level| any | level) <= NARROW
+        are_narrow(&input[start..end])
     }
 
     /// Whether they lie one after the other without a gap.
