@@ -158,9 +158,16 @@ fn depthwise_cases(cases: &mut Vec<(String, Case)>) {
 fn extreme_cases(cases: &mut Vec<(String, Case)>) {
     for (weight, level, zero_point) in [(-128, 255, 0), (127, 255, 0), (-128, 0, 255), (127, 0, 255), (-128, 255, 255)]
     {
-        for (kernel, channels) in [([1, 1], [130, 33]), ([3, 3], [66, 17]), ([3, 3], [1, 1])] {
+        // The larger images have enough pixels for products that wrap around, with as many channels as they allow, and more.
+        for (kernel, size, channels) in [
+            ([1, 1], [5, 7], [130, 33]),
+            ([3, 3], [5, 7], [66, 17]),
+            ([3, 3], [5, 7], [1, 1]),
+            ([3, 3], [12, 14], [114, 17]),
+            ([3, 3], [12, 14], [116, 17]),
+        ] {
             let geometry = ConvGeometry { kernel, stride: 1, padding: kernel[0] / 2 };
-            let Some((input, output)) = windows_case(geometry, [5, 7], false, channels) else { continue };
+            let Some((input, output)) = windows_case(geometry, size, false, channels) else { continue };
             let largest = (input.c * geometry.taps() * 255 * 128) as f32;
             let fit = move |channels: usize, inputs: f32| Requant {
                 input_zero_point: zero_point,

@@ -7,57 +7,16 @@ use super::{
 };
 use crate::kernels::{ConvGeometry, Kernels, Map, Requant, shared::Shared};
 
-/// A dense 3x3 convolution of stride 1 by Winograd's minimal filtering (Lavin and Gray, "Fast Algorithms for
-/// Convolutional Neural Networks", 2015): F(2x2, 3x3) makes 4 outputs of 16 products where the sum itself takes 36, and
-/// F(4x4, 3x3) 16 of 36 where it takes 144.
-#[derive(Debug)]
-pub(in crate::kernels) enum Winograd {
-    /// Tiles of 2x2 outputs.
-    Two(Filtering<2, 4>),
-    /// Tiles of 4x4 outputs.
-    Four(Filtering<4, 6>),
-}
-
-impl Winograd {
-    /// From `[out][3][3][in]`; nothing where the layer cannot be computed so, or it is not worth it.
-    pub(in crate::kernels) fn pack(
-        plain: &[i8],
-        geometry: ConvGeometry,
-        input: Map,
-        output: Map,
-        requant: &Requant,
-    ) -> Option<Self> {
-        let suits = geometry.kernel == [3, 3] && geometry.stride == 1 && input.c >= 16 && output.c >= 16;
-        if !suits {
-            return None;
-        }
-        let padding = geometry.padding;
-        let four = Filtering::<4, 6>::tiles(output) >= 12;
-        if four && Filtering::<4, 6>::holds(plain, input.c) {
-            return Some(Self::Four(Filtering::pack(plain, padding, input, output, requant)));
-        }
-        let two = Filtering::<2, 4>::tiles(output) >= 40;
-        (two && Filtering::<2, 4>::holds(plain, input.c))
-            .then(|| Self::Two(Filtering::pack(plain, padding, input, output, requant)))
-    }
-
-    /// Computes the layer; `Gemm::run` has checked that every window and every output lies in its slice.
-    pub(in crate::kernels) fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
-        match self {
-            Self::Two(filtering) => filtering.run(kernels, macs, input, output),
-            Self::Four(filtering) => filtering.run(kernels, macs, input, output),
-        }
-    }
-}
-
-/// Tiles of `OUT` x `OUT` outputs, each of `IN` x `IN` levels, `IN` = `OUT` + 2: `A^T ((G g G^T) * (B^T d B)) A`.
+/// A dense 3x3 convolution of stride 1 by Winograd's minimal filtering, F(4x4, 3x3): 36 products for 16 outputs where the
+/// sum itself takes 144 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015). A tile of 4 x 4 outputs,
+/// from 6 x 6 levels, is `A^T ((G g G^T) * (B^T d B)) A`.
 ///
-/// In integers it is exact. `G` is multiplied by [`SCALE`], so that no fraction is lost, and sums come out larger by its
-/// square. Transformed levels and weights fit 16 bits: 68 * 255 and 144 * 128 at most for `OUT` = 4. Sums may wrap around: the
-/// last ones are divided by the square's odd part, which modulo 2^32 is a product, and then by its power of two, which is
-/// exact where the sum itself leaves as many bits free ([`Filtering::holds`]).
+/// In integers it is exact. `G` is multiplied by 24, so that no fraction is lost, and sums come out 576 times as large.
+/// Transformed levels and weights fit 16 bits: 68 * 255 and 144 * 128 at most. Sums may wrap around: the last ones are divided
+/// by 9, which modulo 2^32 is a product with [`INVERSE`], and then by 64, which is exact where the sum itself leaves
+/// [`SHIFT`] bits of int32 free ([`holds`]).
 #[derive(Debug)]
-pub(in crate::kernels) struct Filtering<const OUT: usize, const IN: usize> {
+pub(in crate::kernels) struct Winograd {
     input: Map,
     output: Map,
     /// Where the window of output pixel (0, 0) starts.
@@ -76,6 +35,19 @@ pub(in crate::kernels) struct Filtering<const OUT: usize, const IN: usize> {
 #[repr(C, align(32))]
 struct Pairs([i16; 16]);
 
+/// Rows and columns of a tile's outputs, and of its levels.
+const OUT: usize = 4;
+const IN: usize = 6;
+/// Products of a tile.
+const POINTS: usize = IN * IN;
+/// Of 9, modulo 2^32.
+const INVERSE: i32 = 954_437_177;
+/// 576 is 9 times 2 to this.
+const SHIFT: i32 = 6;
+/// With fewer tiles the time goes to reading weights, of which there are 8 times as many bytes.
+const FEWEST_TILES: usize = 12;
+/// Tiles that are multiplied by all weights before the next ones are transformed: their sums of one block nearly fit the L1.
+const PANEL: usize = 18;
 /// Tiles multiplied at once: with two vectors of sums each they fill 12 of the 16 registers.
 const ROWS: usize = 6;
 
@@ -92,34 +64,34 @@ struct Scratch {
     sums: Vec<i32>,
 }
 
-impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
-    /// Products of a tile.
-    const POINTS: usize = IN * IN;
-    /// Tiles that are multiplied by all weights before the next ones are transformed: their sums of one block fit the L1,
-    /// or nearly.
-    const PANEL: usize = if OUT == 4 { 18 } else { 25 };
-    /// Bits that sums are larger by: 2 * 2 or 24 * 24 is a power of two times [`Self::INVERSE`]'s inverse.
-    const SHIFT: i32 = if OUT == 4 { 6 } else { 2 };
-    /// Of 9 or of 1, modulo 2^32.
-    const INVERSE: i32 = if OUT == 4 { 954_437_177 } else { 1 };
+/// Whether no sum of levels times weights, `[out][3][3][channels]`, leaves int32 when shifted to the left by [`SHIFT`].
+fn holds(plain: &[i8], channels: usize) -> bool {
+    let most = (i32::MAX >> SHIFT) / 255;
+    let sum = |filter: &[i8], sign: i32| filter.iter().map(|w| (sign * i32::from(*w)).max(0)).sum::<i32>();
+    plain.chunks_exact(9 * channels).all(|filter| sum(filter, 1) <= most && sum(filter, -1) <= most)
+}
 
-    fn tiles(output: Map) -> usize {
-        output.h.div_ceil(OUT) * output.w.div_ceil(OUT)
-    }
+fn tiles(output: Map) -> usize {
+    output.h.div_ceil(OUT) * output.w.div_ceil(OUT)
+}
 
-    /// Whether no sum of raw levels times weights, shifted to the left by [`Self::SHIFT`], leaves int32.
-    fn holds(plain: &[i8], channels: usize) -> bool {
-        let most = (i32::MAX >> Self::SHIFT) / 255;
-        let sum = |filter: &[i8], sign: i32| filter.iter().map(|w| (sign * i32::from(*w)).max(0)).sum::<i32>();
-        plain.chunks_exact(9 * channels).all(|filter| sum(filter, 1) <= most && sum(filter, -1) <= most)
+impl Winograd {
+    /// Whether a layer can be computed so, and is worth it; `plain` is `[out][3][3][in]`.
+    pub(in crate::kernels) fn suits(plain: &[i8], geometry: ConvGeometry, input: Map, output: Map) -> bool {
+        geometry.kernel == [3, 3]
+            && geometry.stride == 1
+            && input.c >= 16
+            && output.c >= 16
+            && tiles(output) >= FEWEST_TILES
+            && holds(plain, input.c)
     }
 
     /// From `[out][3][3][in]`.
-    fn pack(plain: &[i8], padding: usize, input: Map, output: Map, requant: &Requant) -> Self {
+    pub(in crate::kernels) fn pack(plain: &[i8], padding: usize, input: Map, output: Map, requant: &Requant) -> Self {
         let (channels, depth) = (input.c, input.c.next_multiple_of(16));
         let blocks = output.c.div_ceil(2 * LANES);
         let mut constants = vec![Constants::ZERO; 2 * blocks];
-        let mut weights = vec![Pairs([0; 16]); blocks * Self::POINTS * depth];
+        let mut weights = vec![Pairs([0; 16]); blocks * POINTS * depth];
         for (c, filter) in plain.chunks_exact(9 * channels).enumerate() {
             let slot = &mut constants[c / LANES];
             slot.start[c % LANES] = requant.start(filter);
@@ -127,9 +99,9 @@ impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
             slot.multiplier[c % LANES] = requant.multiplier[c];
             let (block, vector) = (c / (2 * LANES), c / LANES % 2);
             for i in 0..channels {
-                let points = transform::<IN>(std::array::from_fn(|tap| i16::from(filter[tap * channels + i])));
+                let points = transform(std::array::from_fn(|tap| i16::from(filter[tap * channels + i])));
                 for (point, weight) in points.as_flattened().iter().enumerate() {
-                    let pair = (block * Self::POINTS + point) * depth + i / 2 * 2 + vector;
+                    let pair = (block * POINTS + point) * depth + i / 2 * 2 + vector;
                     weights[pair].0[c % LANES * 2 + i % 2] = *weight;
                 }
             }
@@ -138,21 +110,22 @@ impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
         Self { input, output, first, weights, constants, requant: requant.clone(), depth }
     }
 
-    fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
-        let (tiles, blocks) = (Self::tiles(self.output), self.constants.len() / 2);
+    /// Computes the layer; `Gemm::run` has checked that every window and every output lies in its slice.
+    pub(in crate::kernels) fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
+        let (tiles, blocks) = (tiles(self.output), self.constants.len() / 2);
         let threads = kernels.threads();
         // Parts of the tiles each read all weights; parts of the channels each transform all levels, where tiles are few.
         let (chunks, groups) = if threads == 1 {
             (1, 1)
-        } else if tiles >= 2 * threads * Self::PANEL {
-            (even((tiles / Self::PANEL).clamp(threads, 4 * threads), threads), 1)
+        } else if tiles >= 2 * threads * PANEL {
+            (even((tiles / PANEL).clamp(threads, 4 * threads), threads), 1)
         } else {
             (1, even(blocks.min(2 * threads), threads))
         };
         kernels.for_parts(chunks * groups, macs, |part| {
             let share = |part: usize, of: usize, all: usize| all * part / of..all * (part + 1) / of;
             let (tiles, blocks) = (share(part / groups, chunks, tiles), share(part % groups, groups, blocks));
-            let panels = tiles.len().div_ceil(Self::PANEL);
+            let panels = tiles.len().div_ceil(PANEL);
             SCRATCH.with_borrow_mut(|scratch| {
                 for panel in 0..panels {
                     let panel = share(panel, panels, tiles.len());
@@ -180,16 +153,16 @@ impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
         // A line more than what could put all points on the same lines of the cache.
         let stride = count * 2 * LANES + 16;
         let deep = count * self.depth + 32;
-        scratch.levels.resize(scratch.levels.len().max(Self::POINTS * deep), 0);
-        scratch.sums.resize(scratch.sums.len().max(Self::POINTS * stride), 0);
+        scratch.levels.resize(scratch.levels.len().max(POINTS * deep), 0);
+        scratch.sums.resize(scratch.sums.len().max(POINTS * stride), 0);
         // SAFETY: as this function's; the buffers are as large as set above.
         unsafe {
             for (i, tile) in tiles.clone().enumerate() {
                 self.transform_levels(tile, input, &mut scratch.levels[i * self.depth..], deep);
             }
             for block in blocks {
-                for point in 0..Self::POINTS {
-                    let weights = &self.weights[(block * Self::POINTS + point) * self.depth..][..self.depth];
+                for point in 0..POINTS {
+                    let weights = &self.weights[(block * POINTS + point) * self.depth..][..self.depth];
                     let groups = count.div_ceil(ROWS);
                     for group in 0..groups {
                         let first = count * group / groups;
@@ -229,11 +202,11 @@ impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
     /// A tile's levels of all channels, `B^T d B`, to `[point][depth]`, `stride` from one point to the next.
     ///
     /// # Safety
-    /// As [`Filtering::panel`]; all points must fit `to`.
+    /// As [`Winograd::panel`]; all points must fit `to`.
     #[target_feature(enable = "avx2")]
     unsafe fn transform_levels(&self, tile: usize, input: &[u8], to: &mut [i16], stride: usize) {
         let [y, x] = self.place(tile);
-        assert!((Self::POINTS - 1) * stride + self.depth <= to.len());
+        assert!((POINTS - 1) * stride + self.depth <= to.len());
         // What lies outside the last window adds to no output that is kept: anything readable will do.
         let row = |i: usize| (y + i).min(self.output.h + 1);
         let column = |j: usize| (x + j).min(self.output.w + 1);
@@ -265,12 +238,12 @@ impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
     /// A block of channels of a tile: `A^T m A`, requantized. `sums` has the tile's, `stride` from one point to the next.
     ///
     /// # Safety
-    /// As [`Filtering::panel`]; `sums` must hold all points.
+    /// As [`Winograd::panel`]; `sums` must hold all points.
     #[target_feature(enable = "avx2")]
     unsafe fn store(&self, tile: usize, block: usize, sums: &[i32], stride: usize, output: &Shared<'_>) {
-        assert!((Self::POINTS - 1) * stride + 2 * LANES <= sums.len());
+        assert!((POINTS - 1) * stride + 2 * LANES <= sums.len());
         let bounds = Bounds::new(self.requant.levels);
-        let inverse = _mm256_set1_epi32(Self::INVERSE);
+        let inverse = _mm256_set1_epi32(INVERSE);
         // `[row][pixel][vector]`.
         let mut levels = [[[_mm256_setzero_si256(); 2]; OUT]; OUT];
         for vector in 0..2 {
@@ -293,12 +266,8 @@ impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
                 for (m, column) in line.iter_mut().zip(&columns) {
                     *m = column[y];
                 }
-                let line: [_; OUT] = gather(line);
-                for (levels, mut sum) in levels.iter_mut().zip(line) {
-                    if Self::INVERSE != 1 {
-                        sum = _mm256_mullo_epi32(sum, inverse);
-                    }
-                    sum = if OUT == 4 { _mm256_srai_epi32::<6>(sum) } else { _mm256_srai_epi32::<2>(sum) };
+                for (levels, sum) in levels.iter_mut().zip(gather(line)) {
+                    let sum = _mm256_srai_epi32::<SHIFT>(_mm256_mullo_epi32(sum, inverse));
                     levels[vector] = requantize(_mm256_add_epi32(sum, start), constants, bounds);
                 }
             }
@@ -331,71 +300,43 @@ impl<const OUT: usize, const IN: usize> Filtering<OUT, IN> {
     }
 }
 
-/// `B^T d` for one column of 16 channels. Of 4 levels:
-/// `[1 0 -1 0] [0 1 1 0] [0 -1 1 0] [0 1 0 -1]`; of 6:
+/// `B^T d` for one column of 16 channels:
 /// `[4 0 -5 0 1 0] [0 -4 -4 1 1 0] [0 4 -4 -1 1 0] [0 -2 -1 2 1 0] [0 2 -1 -2 1 0] [0 4 0 -5 0 1]`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn spread<const IN: usize>(d: [__m256i; IN]) -> [__m256i; IN] {
-    let mut t = d;
+fn spread(d: [__m256i; IN]) -> [__m256i; IN] {
     let (add, sub) = (|a, b| _mm256_add_epi16(a, b), |a, b| _mm256_sub_epi16(a, b));
-    if IN == 4 {
-        t[0] = sub(d[0], d[2]);
-        t[1] = add(d[1], d[2]);
-        t[2] = sub(d[2], d[1]);
-        t[3] = sub(d[1], d[3]);
-    } else {
-        let four = |a| _mm256_slli_epi16::<2>(a);
-        let (even, odd) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
-        t[1] = add(even, odd);
-        t[2] = sub(even, odd);
-        let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
-        let twice = add(odd, odd);
-        t[3] = add(even, twice);
-        t[4] = sub(even, twice);
-        t[0] = add(four(sub(d[0], d[2])), even);
-        t[5] = sub(sub(d[5], d[3]), four(odd));
-    }
-    t
+    let four = |a| _mm256_slli_epi16::<2>(a);
+    let (a, b) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
+    let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
+    let twice = add(odd, odd);
+    let (first, last) = (add(four(sub(d[0], d[2])), even), sub(sub(d[5], d[3]), four(odd)));
+    [first, add(a, b), sub(a, b), add(even, twice), sub(even, twice), last]
 }
 
-/// `A^T m` for one column of 8 channels, with the factors that [`transform`] left to it; sums may wrap around, the last ones
-/// fit again. Of 4 points: `[1 1 1 0] [0 1 -1 -1]`; of 6:
-/// `[1 1 1 1 1 0] [0 1 -1 2 -2 0] [0 1 1 4 4 0] [0 1 -1 8 -8 2]`.
+/// `A^T m` for one column of 8 channels, with the factors that [`transform`] left to it:
+/// `[1 1 1 1 1 0] [0 1 -1 2 -2 0] [0 1 1 4 4 0] [0 1 -1 8 -8 2]`. Sums may wrap around, the last ones fit again.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn gather<const IN: usize, const OUT: usize>(m: [__m256i; IN]) -> [__m256i; OUT] {
-    let mut y = [_mm256_setzero_si256(); OUT];
+fn gather(m: [__m256i; IN]) -> [__m256i; OUT] {
     let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
+    let four = |a| _mm256_slli_epi32::<2>(a);
     let (sum, difference) = (add(m[1], m[2]), sub(m[1], m[2]));
-    if IN == 4 {
-        y[0] = add(m[0], sum);
-        y[1] = sub(difference, m[3]);
-    } else {
-        let four = |a| _mm256_slli_epi32::<2>(a);
-        let (even, odd) = (add(m[3], m[4]), sub(m[3], m[4]));
-        let twice = add(odd, odd);
-        y[0] = add(add(m[0], sum), even);
-        y[1] = add(difference, twice);
-        y[2] = add(sum, four(even));
-        y[3] = add(add(difference, four(twice)), add(m[5], m[5]));
-    }
-    y
+    let (even, odd) = (add(m[3], m[4]), sub(m[3], m[4]));
+    let twice = add(odd, odd);
+    [
+        add(add(m[0], sum), even),
+        add(difference, twice),
+        add(sum, four(even)),
+        add(add(difference, four(twice)), add(m[5], m[5])),
+    ]
 }
 
-/// `G g G^T` times the square of 2 or of 24. Of the latter's factors some are left to [`gather`], so that all fit 16 bits:
+/// `G g G^T` times 576, but for the factors that are left to [`gather`], so that all fit 16 bits:
 /// `[6 0 0] [-4 -4 -4] [-4 4 -4] [1 2 4] [1 -2 4] [0 0 12]`.
-fn transform<const IN: usize>(g: [i16; 9]) -> [[i16; IN]; IN] {
-    let line = |g: [i16; 3]| {
-        let [a, b, c] = g;
-        let mut t = [0; IN];
-        if IN == 4 {
-            t.copy_from_slice(&[2 * a, a + b + c, a - b + c, 2 * c]);
-        } else {
-            let (sum, difference) = (-4 * (a + b + c), -4 * (a - b + c));
-            t.copy_from_slice(&[6 * a, sum, difference, a + 2 * b + 4 * c, a - 2 * b + 4 * c, 12 * c]);
-        }
-        t
+fn transform(g: [i16; 9]) -> [[i16; IN]; IN] {
+    let line = |[a, b, c]: [i16; 3]| {
+        [6 * a, -4 * (a + b + c), -4 * (a - b + c), a + 2 * b + 4 * c, a - 2 * b + 4 * c, 12 * c]
     };
     let columns: [[i16; IN]; 3] = std::array::from_fn(|x| line([g[x], g[3 + x], g[6 + x]]));
     std::array::from_fn(|y| line([columns[0][y], columns[1][y], columns[2][y]]))
