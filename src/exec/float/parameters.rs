@@ -14,7 +14,7 @@ pub struct Parameter {
     pub key: String,
     /// The node that owns it.
     pub node: NodeId,
-    /// `weight`, `bias`, `running_mean` or `running_var`.
+    /// `weight`, `bias`, `running_mean` or `running_var`; after `bn.` those of the batch norm of a QAT convolution.
     pub part: &'static str,
     /// `[kh, kw, in, out]` for a convolution's weight, `[1, 1, in, out]` for a linear one, `[channels]` for the rest.
     pub tensor: Tensor,
@@ -25,7 +25,7 @@ pub struct Parameter {
 impl Parameter {
     /// Whether it is trained (running statistics are not).
     pub fn is_trainable(&self) -> bool {
-        !self.part.starts_with("running_")
+        !self.part.trim_start_matches("bn.").starts_with("running_")
     }
 }
 

@@ -3,7 +3,7 @@ use candle_core::{Result as Candle, Tensor};
 use super::{
     Device,
     forward::{dims, evaluate, function, scale_and_shift},
-    model::{last_use, live, refuse_int8, upload},
+    model::{last_use, live, refuse_int8, refuse_training, upload},
     ops::{change, map1, map2, map3},
     parameters::{Parameter, Parameters},
 };
@@ -48,6 +48,7 @@ impl Trainable {
     /// [`ExecError::Unsupported`] for an int8 or fake-quantized node, [`ExecError::Device`] for a device that is not there.
     pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
         refuse_int8(graph)?;
+        refuse_training(graph)?;
         if let Some(node) = graph.nodes.iter().find(|n| matches!(n.numeric, Numeric::FakeQuantized(_))) {
             return Err(ExecError::Unsupported {
                 node: node.name.clone(),
