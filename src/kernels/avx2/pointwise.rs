@@ -224,9 +224,8 @@ pub(in crate::kernels) fn interleave_planes(planes: [&[u8]; 3], out: &mut [u8]) 
             let mut bytes = _mm_setzero_si128();
             for (plane, order) in planes.iter().zip(orders) {
                 // SAFETY: 16 bytes each, the plane's from a multiple of 16 within its whole ones.
-                let (plane, order) = unsafe {
-                    (_mm_loadu_si128(plane.as_ptr().add(at).cast()), _mm_loadu_si128(order.as_ptr().cast()))
-                };
+                let (plane, order) =
+                    unsafe { (_mm_loadu_si128(plane.as_ptr().add(at).cast()), _mm_loadu_si128(order.as_ptr().cast())) };
                 bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(plane, order));
             }
             // SAFETY: 16 of the 48 bytes that belong to 16 of each plane.

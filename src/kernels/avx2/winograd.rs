@@ -255,9 +255,8 @@ impl Winograd {
                 let mut m = [_mm256_setzero_si256(); IN];
                 for (i, m) in m.iter_mut().enumerate() {
                     // SAFETY: as asserted.
-                    *m = unsafe {
-                        _mm256_loadu_si256(sums.as_ptr().add((IN * i + j) * stride + vector * LANES).cast())
-                    };
+                    *m =
+                        unsafe { _mm256_loadu_si256(sums.as_ptr().add((IN * i + j) * stride + vector * LANES).cast()) };
                 }
                 *column = gather(m);
             }
@@ -335,9 +334,8 @@ fn gather(m: [__m256i; IN]) -> [__m256i; OUT] {
 /// `G g G^T` times 576, but for the factors that are left to [`gather`], so that all fit 16 bits:
 /// `[6 0 0] [-4 -4 -4] [-4 4 -4] [1 2 4] [1 -2 4] [0 0 12]`.
 fn transform(g: [i16; 9]) -> [[i16; IN]; IN] {
-    let line = |[a, b, c]: [i16; 3]| {
-        [6 * a, -4 * (a + b + c), -4 * (a - b + c), a + 2 * b + 4 * c, a - 2 * b + 4 * c, 12 * c]
-    };
+    let line =
+        |[a, b, c]: [i16; 3]| [6 * a, -4 * (a + b + c), -4 * (a - b + c), a + 2 * b + 4 * c, a - 2 * b + 4 * c, 12 * c];
     let columns: [[i16; IN]; 3] = std::array::from_fn(|x| line([g[x], g[3 + x], g[6 + x]]));
     std::array::from_fn(|y| line([columns[0][y], columns[1][y], columns[2][y]]))
 }
