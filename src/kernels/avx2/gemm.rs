@@ -7,8 +7,8 @@ use super::{
 };
 use crate::kernels::{Gemm, Kernels, shared::Shared};
 
-/// Pixels that a tile computes: with two vectors of sums each they fill 12 of the 16 registers.
-const ROWS: usize = 6;
+/// Pixels that a tile computes: with two vectors of sums each they leave six of the 16 registers.
+const ROWS: usize = 5;
 /// Bytes of copied windows that are multiplied by all weights before the next ones are copied: a third of a small L2.
 const PANEL_BYTES: usize = 160 << 10;
 /// Bytes of output that such a panel makes: each block writes a few of a pixel's channels, so that lines which have left the
@@ -235,7 +235,7 @@ unsafe fn store_some(levels: __m128i, to: *mut u8, count: usize) {
 }
 
 /// Adds the products of windows of levels up to 127. `vpmaddubsw` multiplies four levels by four weights and adds two and
-/// two in 16 bits, which such levels do not overflow; the pairs of quads are added in 16 bits as well.
+/// two in 16 bits, which such levels do not overflow; the quads of a group are added in 16 bits as well.
 ///
 /// # Safety
 /// The features of this module; four levels must be readable at each of the offsets, one a quad, from each window.
@@ -249,9 +249,27 @@ unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
 ) -> [[__m256i; WIDTH]; N] {
     let ones = _mm256_set1_epi16(1);
     let mut quads = block.quads.as_ptr();
-    let (pairs, singles) = offsets.split_at(2 * block.pairs);
+    let (fours, offsets) = offsets.split_at(4 * block.groups.fours);
+    let (pairs, singles) = offsets.split_at(2 * block.groups.pairs);
     // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
     unsafe {
+        for offsets in fours.as_chunks::<4>().0 {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let mut four = [_mm256_setzero_si256(); WIDTH];
+                for (quad, offset) in offsets.iter().enumerate() {
+                    let x = windows[row].add(*offset as usize).cast::<i32>().read_unaligned();
+                    let x = _mm256_set1_epi32(x);
+                    for (v, four) in four.iter_mut().enumerate() {
+                        let quad = _mm256_load_si256(quads.add(WIDTH * quad + v).cast());
+                        *four = _mm256_add_epi16(*four, _mm256_maddubs_epi16(x, quad));
+                    }
+                }
+                for (sum, four) in sums.iter_mut().zip(four) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(four, ones));
+                }
+            }
+            quads = quads.add(4 * WIDTH);
+        }
         for offsets in pairs.as_chunks::<2>().0 {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = windows[row].add(offsets[0] as usize).cast::<i32>().read_unaligned();

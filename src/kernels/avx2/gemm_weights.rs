@@ -6,13 +6,13 @@ pub(super) const LANES: usize = 8;
 /// The largest level that the narrow tiles take: any two of their products, of levels with weights, fit 16 bits.
 pub(super) const NARROW: u8 = 127;
 /// The products of one lane must not exceed 16 bits: so much may its positive, or its negative, weights make.
-const PAIR_OF_QUADS: i32 = i16::MAX as i32 / NARROW as i32;
+const MOST: i32 = i16::MAX as i32 / NARROW as i32;
 
 /// Weights of a dense layer: blocks of one or two vectors (8 or 16 output channels); in a block, for every four levels of
 /// the window, one [`Quads`] a vector.
 ///
-/// The order of a block's quads is its own: first those that can be added two by two in 16 bits without overflow, whatever
-/// the levels up to [`NARROW`] are; then the rest.
+/// The order of a block's quads is its own: first those that can be added four by four in 16 bits without overflow, whatever
+/// the levels up to [`NARROW`] are; then those two by two; then the rest.
 #[derive(Debug)]
 pub(in crate::kernels) struct GemmWeights {
     quads: Vec<Quads>,
@@ -22,8 +22,8 @@ pub(in crate::kernels) struct GemmWeights {
     places: Vec<u32>,
     /// In each block, which quad of the order is the window's first, second...
     slots: Vec<u32>,
-    /// In each block, how many pairs of quads come first.
-    pairs: Vec<usize>,
+    /// In each block, how many fours of quads come first, and how many pairs behind them.
+    groups: Vec<Groups>,
     constants: Vec<Constants>,
     /// Of four levels; the last of a run may hold fewer weights, the rest are 0.
     quads_in_window: usize,
@@ -36,6 +36,13 @@ pub(in crate::kernels) struct GemmWeights {
 #[repr(C, align(32))]
 pub(super) struct Quads(pub(super) [i8; 32]);
 
+/// How many groups of quads are summed in 16 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Groups {
+    pub(super) fours: usize,
+    pub(super) pairs: usize,
+}
+
 /// One block.
 #[derive(Clone, Copy)]
 pub(super) struct Block<'a> {
@@ -44,7 +51,7 @@ pub(super) struct Block<'a> {
     pub(super) offsets: &'a [u32],
     pub(super) places: &'a [u32],
     pub(super) slots: &'a [u32],
-    pub(super) pairs: usize,
+    pub(super) groups: Groups,
     /// One a vector.
     pub(super) constants: &'a [Constants],
     /// First output channel.
@@ -74,7 +81,7 @@ impl GemmWeights {
             offsets: Vec::new(),
             places: Vec::new(),
             slots: Vec::new(),
-            pairs: Vec::new(),
+            groups: Vec::new(),
             constants,
             quads_in_window,
             run: filled,
@@ -87,7 +94,7 @@ impl GemmWeights {
                     Quads(std::array::from_fn(|i| weight(vector * LANES + i / 4, quad * 4 + i % 4)))
                 })
                 .collect();
-            let (order, pairs) = order(&block, width);
+            let (order, groups) = order(&block, width);
             let mut slots = vec![0; order.len()];
             for (slot, quad) in order.iter().enumerate() {
                 packed.quads.extend_from_slice(&block[quad * width..][..width]);
@@ -96,13 +103,13 @@ impl GemmWeights {
                 slots[*quad] = slot as u32;
             }
             packed.slots.extend(slots);
-            packed.pairs.push(pairs);
+            packed.groups.push(groups);
         }
         packed
     }
 
     pub(super) fn blocks(&self) -> usize {
-        self.pairs.len()
+        self.groups.len()
     }
 
     /// Levels of a window, filled up to whole quads.
@@ -123,41 +130,53 @@ impl GemmWeights {
             offsets: &self.offsets[index * quads..][..quads],
             places: &self.places[index * quads..][..quads],
             slots: &self.slots[index * quads..][..quads],
-            pairs: self.pairs[index],
+            groups: self.groups[index],
             constants: &self.constants[vectors],
             first: 2 * index * LANES,
         }
     }
 }
 
-/// An order of a block's quads, and how many pairs of it can be summed in 16 bits.
-fn order(block: &[Quads], width: usize) -> (Vec<usize>, usize) {
+/// An order of a block's quads, and how many groups of it can be summed in 16 bits.
+fn order(block: &[Quads], width: usize) -> (Vec<usize>, Groups) {
     // Of each quad, of every two weights that `vpmaddubsw` adds: the sums of the positive and of the negative ones.
-    let sums: Vec<Vec<[i32; 2]>> = block
+    let quads: Vec<Group> = block
         .chunks_exact(width)
-        .map(|quad| {
-            let two = |w: &[i8]| {
-                let sum = |sign: i32| w.iter().map(|w| (sign * i32::from(*w)).max(0)).sum();
-                [sum(1), sum(-1)]
-            };
-            quad.iter().flat_map(|q| q.0.chunks_exact(2)).map(two).collect()
+        .enumerate()
+        .map(|(index, quad)| {
+            let sum = |w: &[i8], sign: i32| w.iter().map(|w| (sign * i32::from(*w)).max(0)).sum();
+            let pairs = quad.iter().flat_map(|q| q.0.chunks_exact(2));
+            Group { quads: vec![index], sums: pairs.flat_map(|w| [sum(w, 1), sum(w, -1)]).collect() }
         })
         .collect();
-    let fit = |a: usize, b: usize| {
-        let within = |(a, b): (&[i32; 2], &[i32; 2])| (0..2).all(|sign| a[sign] + b[sign] <= PAIR_OF_QUADS);
-        sums[a].iter().zip(&sums[b]).all(within)
-    };
-    let mut open: Vec<usize> = Vec::new();
-    let mut order = Vec::with_capacity(sums.len());
-    for quad in 0..sums.len() {
-        match open.iter().position(|other| fit(*other, quad)) {
-            Some(partner) => order.extend([open.remove(partner), quad]),
-            None => open.push(quad),
+    let (pairs, singles) = join(quads);
+    let (fours, pairs) = join(pairs);
+    let groups = Groups { fours: fours.len(), pairs: pairs.len() };
+    (fours.into_iter().chain(pairs).chain(singles).flat_map(|group| group.quads).collect(), groups)
+}
+
+/// Quads that are summed together.
+struct Group {
+    quads: Vec<usize>,
+    sums: Vec<i32>,
+}
+
+/// Joins two and two that fit 16 bits together, each with the first that it fits; and those that are left.
+fn join(groups: Vec<Group>) -> (Vec<Group>, Vec<Group>) {
+    let (mut joined, mut open): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
+    for group in groups {
+        let fits = |other: &Group| other.sums.iter().zip(&group.sums).all(|(a, b)| a + b <= MOST);
+        match open.iter().position(fits) {
+            Some(at) => {
+                let mut other = open.remove(at);
+                other.quads.extend(group.quads);
+                other.sums.iter_mut().zip(group.sums).for_each(|(a, b)| *a += b);
+                joined.push(other);
+            }
+            None => open.push(group),
         }
     }
-    let pairs = order.len() / 2;
-    order.extend(open);
-    (order, pairs)
+    (joined, open)
 }
 
 #[cfg(test)]
@@ -167,18 +186,22 @@ mod tests {
     #[test]
     fn only_quads_that_cannot_overflow_are_paired() {
         let quad = |w: [i8; 4]| Quads(std::array::from_fn(|i| w[i % 4]));
+        let pairs = |pairs| Groups { fours: 0, pairs };
         // 127 + 127 + 4 = 258 is allowed, 259 is not; -128 twice with 2 as well.
         let block = [quad([127, 127, 0, 0]), quad([5, 0, 0, 0]), quad([4, 0, -2, 0]), quad([0, 0, -128, -128])];
-        let (order, pairs) = order(&block, 1);
-        assert_eq!((&order[..], pairs), (&[0, 2, 1, 3][..], 2));
+        assert_eq!(order(&block, 1), (vec![0, 2, 1, 3], pairs(2)));
         let block = [quad([127, 127, 0, 0]), quad([5, 0, 0, 0]), quad([-3, 0, -128, -128]), quad([0, 0, -3, 0])];
-        let (order, pairs) = super::order(&block, 1);
-        assert_eq!((&order[..], pairs), (&[0, 2, 1, 3][..], 2));
+        assert_eq!(order(&block, 1), (vec![0, 2, 1, 3], pairs(2)));
+        // 4 * 64 + 2 is allowed in one lane, 259 is not.
+        let block = [quad([64, 0, 0, 0]), quad([0, 64, 0, 0]), quad([65, 0, 0, 0]), quad([65, 0, 0, 0])];
+        assert_eq!(order(&block, 1), (vec![0, 1, 2, 3], Groups { fours: 1, pairs: 0 }));
+        let block = [quad([64, 0, 0, 0]), quad([0, 64, 0, 0]), quad([65, 0, 0, 0]), quad([66, 0, 0, 0])];
+        assert_eq!(order(&block, 1), (vec![0, 1, 2, 3], pairs(2)));
     }
 
     #[test]
     fn the_largest_sums_of_a_pair_fit_16_bits() {
-        assert!(PAIR_OF_QUADS * i32::from(NARROW) <= i32::from(i16::MAX));
+        assert!(MOST * i32::from(NARROW) <= i32::from(i16::MAX));
         assert!(2 * 128 * i32::from(NARROW) <= i32::from(i16::MAX));
     }
 }
