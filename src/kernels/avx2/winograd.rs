@@ -117,10 +117,10 @@ impl Winograd {
         // Parts of the tiles each read all weights; parts of the channels each transform all levels, where tiles are few.
         let (chunks, groups) = if threads == 1 {
             (1, 1)
-        } else if tiles >= 2 * threads * PANEL {
+        } else if tiles >= threads * PANEL {
             (even((tiles / PANEL).clamp(threads, 4 * threads), threads), 1)
         } else {
-            (1, even(blocks.min(2 * threads), threads))
+            (1, blocks.min(threads))
         };
         kernels.for_parts(chunks * groups, macs, |part| {
             let share = |part: usize, of: usize, all: usize| all * part / of..all * (part + 1) / of;
