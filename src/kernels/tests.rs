@@ -287,6 +287,19 @@ fn cases() -> Vec<(String, Case)> {
         let to = Map { h: 1, w: 1, ..to };
         average_pool(kernels, (&activation(1, from), from), levels()[i % 4], (out, to));
     });
+    // More pixels than levels fit 16 bits, all of them large.
+    for channels in [24, 70] {
+        let (from, to) = (Map::dense(20, 17, channels), Map::dense(1, 1, channels));
+        cases.push((
+            format!("average pool of 340 pixels, {channels} channels"),
+            Box::new(move |kernels| {
+                let mut out = garbage(to);
+                let large: Vec<u8> = activation(1, from).iter().map(|q| q | 0xF0).collect();
+                average_pool(kernels, (&large, from), levels()[0], (&mut out, to));
+                out
+            }),
+        ));
+    }
     map_cases(&mut cases, "mean", |kernels, from, to, out, i| {
         let to = Map { h: 1, w: 1, ..to };
         mean(kernels, (&activation(1, from), from), 0.0371, levels()[i % 4], (out, to));

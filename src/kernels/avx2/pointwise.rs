@@ -171,30 +171,45 @@ pub(in crate::kernels) fn max(x: &[u8], places: impl Iterator<Item = usize> + Cl
 /// If `x` ends before.
 #[target_feature(enable = "avx2")]
 pub(in crate::kernels) fn channel_sums(x: &[u8], from: Map, sums: &mut [i32]) {
+    assert!(from.c >= 16 && sums.len() == from.c && from.at(from.h - 1, from.w - 1) + from.c <= x.len());
+    // A cache line at once; then sixteen, the last of which may overlap those before.
+    let lines = from.c / 64;
+    for line in 0..lines {
+        sums_from::<4>(x, from, 64 * line, sums);
+    }
+    for first in (64 * lines..from.c).step_by(16) {
+        sums_from::<1>(x, from, first.min(from.c - 16), sums);
+    }
+}
+
+/// [`channel_sums`] of `16 * N` channels from `first` on.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums_from<const N: usize>(x: &[u8], from: Map, first: usize, sums: &mut [i32]) {
     // So many levels fit 16 bits.
     const PIXELS: usize = 256;
-    assert!(from.c >= 16 && sums.len() == from.c && from.at(from.h - 1, from.w - 1) + from.c <= x.len());
-    // Sixteen at once; the last sixteen may overlap those before.
-    for first in (0..from.c).step_by(16).map(|c| c.min(from.c - 16)) {
-        let mut wide = [_mm256_setzero_si256(); 2];
-        let (mut short, mut count) = (_mm256_setzero_si256(), 0);
-        for y in 0..from.h {
-            for column in 0..from.w {
+    assert!(first + 16 * N <= from.c && from.at(from.h - 1, from.w - 1) + from.c <= x.len());
+    let mut wide = [[_mm256_setzero_si256(); 2]; N];
+    let (mut short, mut count) = ([_mm256_setzero_si256(); N], 0);
+    for y in 0..from.h {
+        for column in 0..from.w {
+            let pixel = from.at(y, column) + first;
+            for (i, short) in short.iter_mut().enumerate() {
                 // SAFETY: 16 bytes of the pixel's, which lie in `x` as asserted.
-                let levels = unsafe { _mm_loadu_si128(x.as_ptr().add(from.at(y, column) + first).cast()) };
-                short = _mm256_add_epi16(short, _mm256_cvtepu8_epi16(levels));
-                count += 1;
-                if count == PIXELS {
-                    add_short(&mut wide, short);
-                    (short, count) = (_mm256_setzero_si256(), 0);
-                }
+                let levels = unsafe { _mm_loadu_si128(x.as_ptr().add(pixel + 16 * i).cast()) };
+                *short = _mm256_add_epi16(*short, _mm256_cvtepu8_epi16(levels));
+            }
+            count += 1;
+            if count == PIXELS {
+                wide.iter_mut().zip(&short).for_each(|(wide, short)| add_short(wide, *short));
+                (short, count) = ([_mm256_setzero_si256(); N], 0);
             }
         }
-        add_short(&mut wide, short);
-        for (wide, sums) in wide.iter().zip(sums[first..].as_chunks_mut::<8>().0) {
-            // SAFETY: 32 bytes.
-            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), *wide) };
-        }
+    }
+    wide.iter_mut().zip(&short).for_each(|(wide, short)| add_short(wide, *short));
+    for (wide, sums) in wide.iter().flatten().zip(sums[first..].as_chunks_mut::<8>().0) {
+        // SAFETY: 32 bytes.
+        unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), *wide) };
     }
 }
 
