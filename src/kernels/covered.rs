@@ -17,10 +17,10 @@ const COVERED: [(&str, &[&str]); 11] = [
     ("add", &["add"]),
     ("mul", &["mul"]),
     ("interleave", &["interleave", "interleave_row", "INTERLEAVED"]),
-    ("max pool", &["max"]),
-    ("average pool", &["add_to_sums"]),
+    ("max pool", &["max", "max_of_two"]),
+    ("average pool", &["add_to_sums", "channel_sums"]),
     ("mean", &["add_values_to_sums"]),
-    ("quantize", &["quantize"]),
+    ("quantize", &["quantize", "interleave_planes"]),
 ];
 
 /// Measured, not compared: it has no result.
