@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Calibration, PublishedWeights, Recipe, Stage, Step};
+use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Stage, Step};
 use crate::download::Place;
 use crate::quant::{FuseOptions, QConfig};
 use crate::train::TrainConfig;
@@ -10,6 +10,10 @@ use crate::train::TrainConfig;
 pub enum Command {
     /// Starts over with this model and data.
     Open(Box<Recipe>),
+    /// The other method, or this one's choices. What the present method has fused is undone.
+    ChooseMethod(Method),
+    /// Where training keeps its state after each epoch, from now on; `None` for nowhere.
+    KeepCheckpoints(Option<CheckpointFile>),
     /// Step 1.
     InsertStubs,
     /// Step 2, from a state dict.
@@ -29,6 +33,8 @@ pub enum Command {
     Prepare(QConfig),
     /// Step 5.
     Calibrate(Calibration),
+    /// Step 5 of the second method.
+    TrainQat(QatTraining),
     /// Step 6, first half.
     Convert,
     /// Step 6, second half: writes the file, reads it back, measures it.
@@ -55,6 +61,8 @@ pub struct Download {
 #[expect(missing_docs, reason = "they are the commands of the same names")]
 pub enum CommandKind {
     Open,
+    ChooseMethod,
+    KeepCheckpoints,
     InsertStubs,
     LoadWeights,
     UseShippedWeights,
@@ -64,6 +72,7 @@ pub enum CommandKind {
     Fuse,
     Prepare,
     Calibrate,
+    TrainQat,
     Convert,
     Save,
     BackTo(Step),
@@ -76,6 +85,8 @@ impl Command {
     pub fn kind(&self) -> CommandKind {
         match self {
             Self::Open(_) => CommandKind::Open,
+            Self::ChooseMethod(_) => CommandKind::ChooseMethod,
+            Self::KeepCheckpoints(_) => CommandKind::KeepCheckpoints,
             Self::InsertStubs => CommandKind::InsertStubs,
             Self::LoadWeights(_) => CommandKind::LoadWeights,
             Self::UseShippedWeights => CommandKind::UseShippedWeights,
@@ -85,6 +96,7 @@ impl Command {
             Self::Fuse(_) => CommandKind::Fuse,
             Self::Prepare(_) => CommandKind::Prepare,
             Self::Calibrate(_) => CommandKind::Calibrate,
+            Self::TrainQat(_) => CommandKind::TrainQat,
             Self::Convert => CommandKind::Convert,
             Self::Save(_) => CommandKind::Save,
             Self::BackTo(step) => CommandKind::BackTo(*step),
@@ -99,6 +111,8 @@ impl CommandKind {
     pub fn verb(self) -> &'static str {
         match self {
             Self::Open => "open a model",
+            Self::ChooseMethod => "choose the method",
+            Self::KeepCheckpoints => "keep checkpoints",
             Self::InsertStubs => "insert stubs",
             Self::LoadWeights => "load weights",
             Self::UseShippedWeights => "use the shipped weights",
@@ -108,6 +122,7 @@ impl CommandKind {
             Self::Fuse => "fuse",
             Self::Prepare => "prepare",
             Self::Calibrate => "calibrate",
+            Self::TrainQat => "train with fake quantization",
             Self::Convert => "convert",
             Self::Save => "save",
             Self::BackTo(_) => "go back",
@@ -126,7 +141,11 @@ impl Stage {
         let at = |step: Step| done == Some(step) || done == before(step);
         match kind {
             // Whether anything was undone is not the stage's to know.
-            CommandKind::Open | CommandKind::RunAll | CommandKind::Redo => true,
+            CommandKind::Open
+            | CommandKind::ChooseMethod
+            | CommandKind::KeepCheckpoints
+            | CommandKind::Redo
+            | CommandKind::RunAll => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights
             | CommandKind::UseShippedWeights
@@ -135,7 +154,8 @@ impl Stage {
             CommandKind::ReinitHead => done == Some(Step::Weights),
             CommandKind::Fuse => at(Step::Fuse),
             CommandKind::Prepare => at(Step::Prepare),
-            CommandKind::Calibrate => at(Step::Calibrate),
+            CommandKind::Calibrate => at(Step::Calibrate) && !self.is_qat(),
+            CommandKind::TrainQat => at(Step::Calibrate) && self.is_qat(),
             CommandKind::Convert => at(Step::Convert),
             CommandKind::Save => done == Some(Step::Convert) && !self.is_study_alone(),
             CommandKind::BackTo(step) => done.is_some_and(|d| step < d),

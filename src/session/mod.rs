@@ -6,6 +6,7 @@
 mod bench;
 mod calibrate;
 mod catalog;
+mod checkpoint;
 mod classifier;
 mod command;
 mod control;
@@ -15,6 +16,7 @@ mod gallery;
 mod images;
 mod inspect;
 mod measure;
+mod method;
 mod normalization;
 mod pick;
 mod priority;
@@ -22,6 +24,7 @@ mod probe;
 mod project;
 mod proof;
 mod published;
+mod qat;
 mod recipe;
 mod recipe_file;
 mod saturation;
@@ -37,6 +40,7 @@ mod worker;
 
 pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, synthetic_pair};
 pub use catalog::{Catalog, PublishedWeights, catalog};
+pub use checkpoint::CheckpointFile;
 pub use classifier::{Classifier, ClassifierOptions};
 pub use command::{Command, CommandKind, Download};
 pub use control::Control;
@@ -45,6 +49,7 @@ pub use event::{Event, LogLine, ObserverView, Progress, Severity};
 pub use gallery::{ClassRow, Preview, class_rows, preview, thumbnail};
 pub use inspect::{Contents, inspect, is_int8_file, save_float};
 pub use measure::{Measured, Side, float_bytes};
+pub use method::{Method, QatTraining};
 pub use pick::{Opened, PreprocessChoice};
 pub use probe::Probe;
 pub use project::{KeptRun, Project, ProjectError, Run};
@@ -52,7 +57,7 @@ pub use published::{PublishedSizes, published_sizes};
 pub use recipe::{Calibration, Recipe, WeightsChoice};
 pub use recipe_file::{RecipeError, read_recipe};
 pub use sizes::{FileSizes, file_sizes};
-pub use stage::{FusionProof, Stage, Step, StudyResult, Weighted, WeightsOrigin};
+pub use stage::{FusionProof, QatResult, Stage, Step, StudyResult, Weighted, WeightsOrigin};
 pub use state::Session;
 pub use view::{StepState, StepView, View};
 pub use weigh::{download, ships_weights};
@@ -63,10 +68,14 @@ pub use crate::analysis::{LayerBound, LayerSaturation, Neighbours, PairBound, Sa
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::Device;
-pub use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, Scheme, WeightSpec};
+pub use crate::graph::{
+    ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, QatLevels, Scheme, StepSize, WeightSpec,
+};
 pub use crate::int8_model::{Likely, likeliest};
 pub use crate::quant::{
     Backend, Choosable, ConvertReport, FuseOptions, FuseReport, Override, QConfig, Study, Warning, choosable,
 };
-pub use crate::train::{EpochReport, Optimizer, Score, TrainConfig, TrainEvent};
+pub use crate::train::{
+    EpochReport, FakeQuantRange, Frozen, Optimizer, QatConfig, RangeReport, Score, TrainConfig, TrainEvent,
+};
 pub use crate::zoo::{ModelConfig, ModelId};

@@ -14,6 +14,7 @@ pub(super) struct Stale {
     observed_images: usize,
     observers: Arc<Vec<ObserverView>>,
     training: Vec<TrainEvent>,
+    qat: Vec<TrainEvent>,
 }
 
 impl Stale {
@@ -56,6 +57,9 @@ impl View {
         if step <= Step::Weights {
             was.training = self.stale.training.clone();
         }
+        if step == Step::Calibrate {
+            was.qat = self.stale.qat.clone();
+        }
         Some(was)
     }
 
@@ -71,6 +75,9 @@ impl View {
         if last <= Step::Calibrate.index() && !self.observers.is_empty() {
             self.stale.observers = std::mem::take(&mut self.observers);
             self.stale.observed_images = std::mem::take(&mut self.observed_images);
+        }
+        if last <= Step::Calibrate.index() && !self.qat.is_empty() {
+            self.stale.qat = std::mem::take(&mut self.qat);
         }
         if last <= Step::Weights.index() && !self.training.is_empty() {
             self.stale.training = std::mem::take(&mut self.training);
@@ -90,6 +97,7 @@ impl View {
             Step::Calibrate => {
                 self.observers = std::mem::take(&mut self.stale.observers);
                 self.observed_images = std::mem::take(&mut self.stale.observed_images);
+                self.qat = std::mem::take(&mut self.stale.qat);
             }
             Step::Stubs | Step::Fuse | Step::Prepare | Step::Convert => {}
         }

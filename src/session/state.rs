@@ -2,8 +2,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
-use super::{PreprocessChoice, Project, PublishedWeights, WeightsChoice, catalog};
+use super::{
+    CheckpointFile, Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step,
+};
+use super::{Method, PreprocessChoice, Project, PublishedWeights, WeightsChoice, catalog};
 use crate::data::Skipped;
 use crate::exec::float::Device;
 use crate::quant::{self, Warning};
@@ -24,6 +26,8 @@ pub struct Session {
     pub(super) project: Option<Project>,
     /// The file that was downloaded last, and what it is.
     pub(super) fetched: Option<(PathBuf, PublishedWeights)>,
+    /// Where training keeps its state.
+    pub(super) checkpoint: Option<CheckpointFile>,
 }
 
 /// Where a running step reports to and asks whether to go on.
@@ -75,6 +79,7 @@ impl Session {
             undone_recipe: None,
             project: None,
             fetched: None,
+            checkpoint: None,
         }
     }
 
@@ -127,7 +132,7 @@ impl Session {
         let done = self.history.last().and_then(|s| s.done());
         let allowed = match self.history.last() {
             Some(stage) => stage.allows(kind),
-            None => kind == CommandKind::Open,
+            None => matches!(kind, CommandKind::Open | CommandKind::KeepCheckpoints),
         };
         if !allowed {
             return match self.stage()?.is_study_alone() && kind == CommandKind::Save {
@@ -137,6 +142,11 @@ impl Session {
         }
         match command {
             Command::Open(recipe) => self.open(*recipe, to),
+            Command::ChooseMethod(method) => self.choose_method(method, to),
+            Command::KeepCheckpoints(file) => {
+                self.checkpoint = file;
+                Ok(())
+            }
             Command::InsertStubs => self.insert_stubs(to),
             Command::LoadWeights(path) => self.load_weights(&path, to),
             Command::UseShippedWeights => self.use_shipped_weights(to),
@@ -146,6 +156,7 @@ impl Session {
             Command::Fuse(options) => self.fuse(&options, to),
             Command::Prepare(qconfig) => self.prepare(qconfig, to),
             Command::Calibrate(calibration) => self.calibrate(calibration, to),
+            Command::TrainQat(training) => self.train_qat(training, to),
             Command::Convert => self.convert(to),
             Command::Save(path) => self.save(&path, to),
             Command::BackTo(step) => self.back_to(step, to),
@@ -178,7 +189,7 @@ impl Session {
         Ok(())
     }
 
-    fn back_to(&mut self, step: Step, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+    pub(super) fn back_to(&mut self, step: Step, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let keep = (step.index() + 2).min(self.history.len());
         self.undone_recipe.get_or_insert_with(|| self.recipe.clone());
         self.undone.splice(0..0, self.history.split_off(keep));
@@ -224,7 +235,10 @@ impl Session {
                 Some(Step::Weights) if self.stage()?.has_untrained_head() => Command::Train(self.recipe.train),
                 Some(Step::Weights) => Command::Fuse(self.fuse_options()),
                 Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
-                Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),
+                Some(Step::Prepare) => match self.recipe.method {
+                    Method::Ptq => Command::Calibrate(self.recipe.calibration),
+                    Method::Qat(training) => Command::TrainQat(training),
+                },
                 Some(Step::Calibrate) => Command::Convert,
                 Some(Step::Convert) if self.stage()?.is_study_alone() => return Ok(()),
                 Some(Step::Convert) => Command::Save(out.to_owned()),
