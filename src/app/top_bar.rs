@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Align, Layout, RichText, Ui};
 
-use super::controls::{pick_ui, primary_ui};
+use super::controls::{choice_ui, pick_ui, primary_ui};
 use super::theme::{self, Type};
 use super::workbench::Workbench;
 use crate::session::{Command, CommandKind, ModelId, Source, View};
@@ -20,12 +20,24 @@ pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow
                     bench.open_chosen();
                 }
             }
+            method_ui(ui, bench, view);
             if !narrow {
                 facts_ui(ui, view);
             }
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| right_ui(ui, bench, view, narrow));
     });
+}
+
+/// PTQ or QAT; not while something runs.
+fn method_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let before = bench.choices.by_qat;
+    ui.add_enabled_ui(view.running.is_none(), |ui| {
+        choice_ui(ui, "Method", &[(false, "PTQ"), (true, "QAT")], &mut bench.choices.by_qat);
+    });
+    if bench.choices.by_qat != before {
+        bench.ask(Command::ChooseMethod(bench.choices.method()));
+    }
 }
 
 fn facts_ui(ui: &mut Ui, view: &View) {
@@ -48,6 +60,7 @@ fn right_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
             if view.recipe.as_ref().is_some_and(|recipe| bench.choices.reopens(recipe)) {
                 bench.open_chosen();
             }
+            bench.ask(Command::ChooseMethod(bench.choices.method()));
             bench.ask(Command::RunAll(bench.choices.out()));
         }
         if narrow && ui.button("Inspect").clicked() {

@@ -79,6 +79,7 @@ pub struct Workbench {
     pub(super) prepare: screens::PrepareScreen,
     pub(super) calibrate: screens::CalibrateScreen,
     pub(super) download: screens::DownloadCard,
+    pub(super) qat: screens::QatScreen,
     pub(super) opening: bool,
     pub(super) images: screens::ImagesScreen,
     pub(super) compare: screens::CompareScreen,
@@ -104,6 +105,7 @@ impl Workbench {
             prepare: screens::PrepareScreen::default(),
             calibrate: screens::CalibrateScreen::default(),
             download: screens::DownloadCard::default(),
+            qat: screens::QatScreen::default(),
             opening: false,
             images: screens::ImagesScreen::default(),
             compare: screens::CompareScreen::default(),
@@ -288,7 +290,8 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let step = bench.step;
     let state = view.steps()[step.index()].clone();
     ui.horizontal_top(|ui| {
-        title_ui(ui, &format!("{}  {}", step.index() + 1, step.title()), screens::question(step));
+        let title = step.title_in(&bench.choices.method());
+        title_ui(ui, &format!("{}  {title}", step.index() + 1), screens::question(bench));
         let row = vec2(ui.available_width(), theme::ROW);
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| match state.state {
             StepState::Locked => go_ui(ui, bench, view),
@@ -307,7 +310,7 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 fn go_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let next = view.steps().iter().find(|s| s.state == StepState::Ready).map(|s| s.step);
     if let Some(next) = next
-        && primary_ui(ui, true, &format!("Go to {}", next.title())).clicked()
+        && primary_ui(ui, true, &format!("Go to {}", next.title_in(&bench.choices.method()))).clicked()
     {
         bench.go(next);
     }
@@ -323,7 +326,7 @@ fn done_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         return;
     }
     if let Some(next) = Step::ALL.get(step.index() + 1)
-        && primary_ui(ui, true, &format!("Continue to {}", next.title())).clicked()
+        && primary_ui(ui, true, &format!("Continue to {}", next.title_in(&bench.choices.method()))).clicked()
     {
         bench.go(*next);
     }

@@ -4,6 +4,7 @@ mod download;
 mod graph;
 mod places;
 mod plots;
+mod qat;
 mod raster;
 #[path = "../download/server.rs"]
 #[expect(dead_code, reason = "the download's own tests use the rest")]

@@ -15,7 +15,7 @@ use super::number;
 use super::theme::{self, Type};
 
 pub use bars::{BarItem, bars_beside_ui, bars_ui};
-pub use curves::{Curve, curves_ui};
+pub use curves::{Curve, Mark, curves_marked_ui, curves_ui};
 pub use histogram::{Histogram, histogram_ui};
 pub use range::{range_ui, spark_ui};
 pub use table::{Table, table_ui, whole_table_ui};

@@ -11,7 +11,9 @@ use crate::session::{
 pub(super) fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let Some(recipe) = &view.recipe else { return };
     let classes = view.stage().map_or(1000, |s| s.graph().classes());
-    let code = code(bench.step, recipe.model, classes, &recipe.data, &bench.choices);
+    let own =
+        bench.choices.by_qat.then(|| super::qat_code::qat_code(bench.step, recipe.model, &bench.choices)).flatten();
+    let code = own.unwrap_or_else(|| code(bench.step, recipe.model, classes, &recipe.data, &bench.choices));
     let p = theme::palette(ui);
     ui.horizontal(|ui| {
         ui.label(RichText::new("The same in PyTorch, with your choices").color(p.weak));

@@ -1,7 +1,7 @@
 use eframe::egui::{Grid, RichText, Ui};
 
 use super::saturation::saturation_ui;
-use super::{heading, prose};
+use super::{heading, prose, qat};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, figures_ui, path_ui};
 use crate::app::number;
@@ -15,6 +15,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     match view.stage_of(Step::Convert).map(AsRef::as_ref) {
         Some(Stage::Saved { measured, report, study, .. }) => {
             measured_ui(ui, measured);
+            qat::converted_ui(ui, view);
             study_ui(ui, study.as_ref());
             file_ui(ui, bench);
             let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
@@ -22,6 +23,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             layers_ui(ui, report);
         }
         Some(stage @ Stage::Converted { report, study, .. }) => {
+            qat::converted_ui(ui, view);
             study_ui(ui, study.as_ref());
             if !stage.is_study_alone() {
                 prose(ui, "Converted. Saved, the file is read back, and what was read is measured.");

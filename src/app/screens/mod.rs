@@ -12,6 +12,8 @@ mod graphs;
 mod images;
 mod layers;
 mod prepare;
+mod qat;
+mod qat_code;
 mod saturation;
 mod stubs;
 mod weights;
@@ -28,6 +30,7 @@ pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
 pub(super) use layers::PrepareScreen;
+pub(super) use qat::QatScreen;
 
 /// Three ways to look at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +58,13 @@ impl Tab {
 }
 
 /// What a step's screen answers.
-pub(super) fn question(step: Step) -> &'static str {
-    match step {
+pub(super) fn question(bench: &Workbench) -> &'static str {
+    match bench.step {
         Step::Stubs => "Where do values become int8, and where float again?",
         Step::Weights => "What has the model learned?",
         Step::Fuse => "Which layers become one?",
         Step::Prepare => "What will be watched, and how?",
+        Step::Calibrate if bench.choices.by_qat => "Can the model learn to live with int8's levels?",
         Step::Calibrate => "Which values really occur?",
         Step::Convert => "What does int8 cost, and what does it save?",
     }
@@ -84,6 +88,7 @@ pub(super) fn command(bench: &Workbench, view: &View) -> Option<Command> {
         }
         Step::Fuse => Command::Fuse(choices.fuse()),
         Step::Prepare => Command::Prepare(choices.qconfig.clone()),
+        Step::Calibrate if choices.by_qat => Command::TrainQat(choices.qat),
         Step::Calibrate => Command::Calibrate(choices.calibration),
         Step::Convert => match view.stage_of(Step::Convert) {
             Some(_) => Command::Save(choices.out()),
@@ -159,6 +164,7 @@ pub(super) fn screen_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         Tab::Code => code::code_ui(ui, bench, view),
         Tab::Picture => match bench.step {
             Step::Fuse => fuse::fuse_ui(ui, bench, view),
+            Step::Calibrate if bench.choices.by_qat => qat::qat_ui(ui, bench, view),
             Step::Calibrate => calibrate::calibrate_ui(ui, bench, view),
             Step::Stubs => scrolled(ui, |ui| stubs::stubs_ui(ui, bench, view)),
             Step::Weights => scrolled(ui, |ui| weights::weights_ui(ui, bench, view)),
