@@ -55,7 +55,7 @@ impl Choices {
             train: recipe.train,
             unfused: BTreeSet::new(),
             qconfig: recipe.qconfig,
-            calibration: recipe.calibration,
+            calibration: Calibration { foresee: true, ..recipe.calibration },
             out: String::new(),
             folder,
             layers_of: recipe.model,
