@@ -5,6 +5,7 @@ mod graph;
 mod places;
 mod plots;
 mod raster;
+mod screens;
 #[path = "../download/server.rs"]
 #[expect(dead_code, reason = "the download's own tests use the rest")]
 mod server;
