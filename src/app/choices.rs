@@ -61,7 +61,7 @@ impl Choices {
             qat: QatTraining::default(),
             unfused: BTreeSet::new(),
             qconfig: recipe.qconfig,
-            calibration: recipe.calibration,
+            calibration: Calibration { foresee: true, ..recipe.calibration },
             out: String::new(),
             folder,
             layers_of: recipe.model,

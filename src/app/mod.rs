@@ -2,6 +2,7 @@
 //!
 //! The only room that knows egui. Colours, sizes and spacing are in [`theme`] and nowhere else.
 
+mod asked;
 mod browse;
 pub mod choices;
 mod controls;

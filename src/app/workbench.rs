@@ -77,7 +77,10 @@ pub struct Workbench {
     pub(super) drawer: bool,
     pub(super) log: status::Log,
     pub(super) prepare: screens::PrepareScreen,
+    pub(super) stubs: screens::StubsScreen,
+    pub(super) fusion: screens::FuseScreen,
     pub(super) calibrate: screens::CalibrateScreen,
+    pub(super) result: screens::ResultScreen,
     pub(super) download: screens::DownloadCard,
     pub(super) qat: screens::QatScreen,
     pub(super) opening: bool,
@@ -103,7 +106,10 @@ impl Workbench {
             drawer: false,
             log: status::Log::default(),
             prepare: screens::PrepareScreen::default(),
+            stubs: screens::StubsScreen::default(),
+            fusion: screens::FuseScreen::default(),
             calibrate: screens::CalibrateScreen::default(),
+            result: screens::ResultScreen::default(),
             download: screens::DownloadCard::default(),
             qat: screens::QatScreen::default(),
             opening: false,
@@ -162,6 +168,16 @@ impl Workbench {
     /// The images' page.
     pub fn images(&self) -> &screens::ImagesScreen {
         &self.images
+    }
+
+    /// The range that is tried while calibrating.
+    pub fn calibrate(&self) -> &screens::CalibrateScreen {
+        &self.calibrate
+    }
+
+    /// What is known of the converted model beyond its figures.
+    pub fn result(&self) -> &screens::ResultScreen {
+        &self.result
     }
 
     /// The sizes' page.

@@ -137,6 +137,7 @@ impl Session {
             Command::Fuse(options) => self.fuse(&options, to),
             Command::Prepare(qconfig) => self.prepare(qconfig, to),
             Command::Calibrate(calibration) => self.calibrate(calibration, to),
+            Command::SetRange(node, range) => self.set_range(&node, range, to),
             Command::TrainQat(training) => self.train_qat(training, to),
             Command::Convert => self.convert(to),
             Command::Save(path) => self.save(&path, to),

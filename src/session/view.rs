@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin};
+use super::{
+    CommandKind, Event, IfConverted, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin,
+};
 use crate::download::Transfer;
 use crate::quant::{Study, Warning};
 use crate::train::TrainEvent;
@@ -24,6 +26,8 @@ pub struct View {
     pub observed_images: usize,
     /// Every observer, in the order of the graph.
     pub observers: Arc<Vec<ObserverView>>,
+    /// The accuracy that the model would have had, converted then: while calibrating, where that was asked for.
+    pub if_converted: Vec<IfConverted>,
     /// The training curve.
     pub training: Vec<TrainEvent>,
     /// That of training with fake quantization.
@@ -85,6 +89,7 @@ impl View {
                 if kind == CommandKind::Calibrate {
                     self.observers = Arc::default();
                     self.observed_images = 0;
+                    self.if_converted.clear();
                 }
             }
             Event::Recipe(recipe) => self.recipe = Some(recipe),
@@ -103,6 +108,7 @@ impl View {
                 self.observed_images = images;
                 self.observers = observers;
             }
+            Event::IfConverted(found) => self.if_converted.push(found),
             Event::Training(event) if self.running == Some(CommandKind::TrainQat) => self.qat.push(event),
             Event::Training(event) => self.training.push(event),
             Event::Log(line) => self.push_log(line),
@@ -170,7 +176,10 @@ impl View {
             }
             Some(step) => {
                 self.stages[step.index() + 1] = Some(stage);
-                self.seconds[step.index()] = Some(seconds);
+                // A range set by hand takes no time; calibration still took what it took.
+                if self.running != Some(CommandKind::SetRange) {
+                    self.seconds[step.index()] = Some(seconds);
+                }
                 self.forget_after(step.index() + 1);
             }
         }
@@ -187,6 +196,7 @@ impl View {
         if last <= Step::Calibrate.index() {
             self.observers = Arc::default();
             self.observed_images = 0;
+            self.if_converted.clear();
             self.qat.clear();
         }
         if last <= Step::Weights.index() {
@@ -220,7 +230,7 @@ impl CommandKind {
             }
             Self::Fuse => Some(Step::Fuse),
             Self::Prepare => Some(Step::Prepare),
-            Self::Calibrate | Self::TrainQat => Some(Step::Calibrate),
+            Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
             Self::Convert | Self::Save => Some(Step::Convert),
             Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::RunAll => None,
         }

@@ -6,6 +6,7 @@ mod places;
 mod plots;
 mod qat;
 mod raster;
+mod screens;
 #[path = "../download/server.rs"]
 #[expect(dead_code, reason = "the download's own tests use the rest")]
 mod server;

@@ -137,7 +137,7 @@ fn six_steps_by_their_buttons() {
 }
 
 /// Up to a step that is ready to be run, and shows its screen.
-fn walk_to(harness: &mut Harness<'_, Window>, last: Step) {
+pub fn walk_to(harness: &mut Harness<'_, Window>, last: Step) {
     harness.run();
     harness.get_by_label("Walk the six steps: Begin").click();
     until(harness, "opening", |w| w.view().stage().is_some());
