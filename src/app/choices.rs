@@ -70,6 +70,11 @@ impl Choices {
         choices
     }
 
+    /// Where files go unless they are named.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
     /// The int8 file is named after the model.
     pub fn name_the_file(&mut self) {
         self.out = self.folder.join(format!("{}.octet.safetensors", self.model)).display().to_string();
@@ -143,6 +148,32 @@ impl Choices {
             method: self.method(),
             ..Recipe::new(self.model)
         }
+    }
+
+    /// Takes over everything that a recipe says; where files go stays.
+    pub fn take_recipe(&mut self, recipe: &Recipe) {
+        self.model = recipe.model;
+        self.weights = match &recipe.weights {
+            WeightsChoice::File(path) => path.display().to_string(),
+            WeightsChoice::Automatic | WeightsChoice::Train => String::new(),
+        };
+        self.data = match &recipe.data {
+            Source::Sample => String::new(),
+            Source::Path(path) => path.display().to_string(),
+        };
+        self.preprocess = recipe.preprocess.clone();
+        self.train = recipe.train;
+        self.unfused = recipe.unfused.clone();
+        self.qconfig = recipe.qconfig.clone();
+        self.calibration = recipe.calibration;
+        self.layers_of = recipe.model;
+        self.name_the_file();
+    }
+
+    /// Back to the embedded sample, with the weights that come with it.
+    pub fn take_sample(&mut self) {
+        self.data.clear();
+        self.weights.clear();
     }
 
     /// Whether opening would give another model, other data or other inputs than `recipe` has.

@@ -92,7 +92,7 @@ fn step_ui(ui: &mut Ui, step: &StepView, title: &str, current: bool, narrow: boo
         return response.on_hover_text(format!("{title}: {word}")).clicked();
     }
     let (font, ink) = match step.state {
-        StepState::Locked => (Type::Body.font(), p.weak),
+        StepState::Locked | StepState::Stale => (Type::Body.font(), p.weak),
         StepState::Ready | StepState::Running | StepState::Done => (Type::Body.strong(), p.strong),
     };
     let left = rect.left() + 36.0;
@@ -110,6 +110,8 @@ fn word(step: &StepView) -> String {
         (StepState::Running, _) => "running".to_owned(),
         (StepState::Done, Some(result)) => result.clone(),
         (StepState::Done, None) => "done".to_owned(),
+        (StepState::Stale, Some(result)) => format!("{result}, run again"),
+        (StepState::Stale, None) => "run again".to_owned(),
         (StepState::Ready, _) => "ready".to_owned(),
         (StepState::Locked, _) => "locked".to_owned(),
     }

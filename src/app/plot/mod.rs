@@ -4,6 +4,7 @@
 
 mod bars;
 mod channels;
+mod chart;
 mod curves;
 mod histogram;
 mod matrix;
@@ -18,6 +19,7 @@ use super::theme::{self, Type};
 
 pub use bars::{BarItem, bars_beside_ui, bars_ui};
 pub use channels::{Row, row_ui};
+pub(super) use chart::{chart_inks, draw_chart_ui};
 pub use curves::{Curve, Mark, curves_marked_ui, curves_ui};
 pub use histogram::{Histogram, Levels, clip_ui, histogram_ui, levels_ui};
 pub use matrix::{Matrix, matrix_ui};

@@ -20,6 +20,7 @@ mod prepare;
 mod qat;
 mod qat_code;
 mod result;
+mod runs;
 mod saturation;
 mod site;
 mod stubs;
@@ -39,6 +40,7 @@ pub use images::ImagesScreen;
 pub(super) use layers::PrepareScreen;
 pub(super) use qat::QatScreen;
 pub use result::ResultScreen;
+pub use runs::RunsScreen;
 pub(super) use site::FuseScreen;
 pub(super) use stubs::StubsScreen;
 
@@ -136,6 +138,7 @@ fn label(command: &Command, again: bool) -> &'static str {
         | Command::ChooseMethod(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
+        | Command::Redo
         | Command::RunAll(_) => "Run",
     }
 }
@@ -194,7 +197,7 @@ pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: P
     match place {
         Place::Step => screen_ui(ui, bench, view),
         Place::Images => images::images_ui(ui, bench, view),
-        Place::Compare => scrolled(ui, |ui| compare::compare_ui(ui, &mut bench.compare)),
+        Place::Compare => scrolled(ui, |ui| compare::place_ui(ui, bench, view)),
     }
 }
 
