@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    ActivationSpec, Backend, Calibration, Catalog, FuseOptions, ModelId, Place, PreprocessChoice, PublishedWeights,
-    QConfig, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
+    ActivationSpec, Backend, Calibration, Catalog, FuseOptions, Method, ModelId, Place, PreprocessChoice,
+    PublishedWeights, QConfig, QatTraining, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.
@@ -27,6 +27,10 @@ pub struct Choices {
     pub place: Place,
     /// How to train.
     pub train: TrainConfig,
+    /// Whether it is trained with fake quantization: the second method.
+    pub by_qat: bool,
+    /// And how.
+    pub qat: QatTraining,
     /// Fusions that are switched off, by the layer's name.
     pub unfused: BTreeSet<String>,
     /// How activations and weights become int8, layer by layer.
@@ -53,9 +57,11 @@ impl Choices {
             entry: String::new(),
             place: Place::from_env(),
             train: recipe.train,
+            by_qat: false,
+            qat: QatTraining::default(),
             unfused: BTreeSet::new(),
             qconfig: recipe.qconfig,
-            calibration: recipe.calibration,
+            calibration: Calibration { foresee: true, ..recipe.calibration },
             out: String::new(),
             folder,
             layers_of: recipe.model,
@@ -118,6 +124,11 @@ impl Choices {
         }
     }
 
+    /// The method as chosen.
+    pub fn method(&self) -> Method {
+        if self.by_qat { Method::Qat(self.qat) } else { Method::Ptq }
+    }
+
     /// The fusions as chosen.
     pub fn fuse(&self) -> FuseOptions {
         FuseOptions { disabled: self.unfused.clone() }
@@ -134,6 +145,7 @@ impl Choices {
             qconfig: self.qconfig.clone(),
             calibration: self.calibration,
             train: self.train,
+            method: self.method(),
             ..Recipe::new(self.model)
         }
     }

@@ -3,6 +3,7 @@
 //! The only room that knows egui. Colours, sizes and spacing are in [`theme`] and nowhere else.
 
 mod actions;
+mod asked;
 mod browse;
 pub mod choices;
 mod controls;

@@ -13,7 +13,8 @@ use crate::session::{StepState, StepView, View};
 pub(super) fn rail_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
     ui.spacing_mut().item_spacing.y = theme::GRID;
     for step in view.steps() {
-        if step_ui(ui, &step, bench.place == Place::Step && bench.step == step.step, narrow) {
+        let title = step.step.title_in(&bench.choices.method());
+        if step_ui(ui, &step, title, bench.place == Place::Step && bench.step == step.step, narrow) {
             bench.go(step.step);
         }
     }
@@ -73,10 +74,10 @@ fn ground_ui(ui: &Ui, rect: Rect, response: &egui::Response, current: bool) {
     }
 }
 
-fn step_ui(ui: &mut Ui, step: &StepView, current: bool, narrow: bool) -> bool {
+fn step_ui(ui: &mut Ui, step: &StepView, title: &str, current: bool, narrow: bool) -> bool {
     let p = theme::palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 44.0), Sense::click());
-    let title = format!("{} {}", step.step.index() + 1, step.step.title());
+    let title = format!("{} {}", step.step.index() + 1, title);
     let word = word(step);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, current, format!("{title}, {word}")));
     ground_ui(ui, rect, &response, current);

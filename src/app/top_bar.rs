@@ -4,10 +4,10 @@ use eframe::egui::{self, Align, Layout, RichText, Role, Ui, WidgetInfo};
 
 use super::actions::Action;
 use super::browse::Field;
-use super::controls::{pick_ui, primary_ui};
+use super::controls::{choice_ui, pick_ui, primary_ui};
 use super::theme::{self, Type};
 use super::workbench::Workbench;
-use crate::session::{Backend, CommandKind, ModelId, Recipe, View};
+use crate::session::{Backend, Command, CommandKind, ModelId, Recipe, View};
 
 pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
     ui.horizontal(|ui| {
@@ -27,6 +27,7 @@ pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow
 
 fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, narrow: bool) {
     pick_ui(ui, "Model", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
+    method_ui(ui, bench, view);
     if narrow {
         ui.menu_button("Setup", |ui| {
             data_items_ui(ui, bench);
@@ -57,6 +58,17 @@ fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, nar
         if open.on_hover_text("Start over with this model and these images").clicked() {
             bench.open_chosen();
         }
+    }
+}
+
+/// PTQ or QAT; not while something runs.
+fn method_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let before = bench.choices.by_qat;
+    ui.add_enabled_ui(view.running.is_none(), |ui| {
+        choice_ui(ui, "Method", &[(false, "PTQ"), (true, "QAT")], &mut bench.choices.by_qat);
+    });
+    if bench.choices.by_qat != before {
+        bench.ask(Command::ChooseMethod(bench.choices.method()));
     }
 }
 

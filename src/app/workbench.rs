@@ -81,8 +81,12 @@ pub struct Workbench {
     pub(super) drawer: bool,
     pub(super) log: status::Log,
     pub(super) prepare: screens::PrepareScreen,
+    pub(super) stubs: screens::StubsScreen,
+    pub(super) fusion: screens::FuseScreen,
     pub(super) calibrate: screens::CalibrateScreen,
+    pub(super) result: screens::ResultScreen,
     pub(super) download: screens::DownloadCard,
+    pub(super) qat: screens::QatScreen,
     pub(super) opening: bool,
     pub(super) images: screens::ImagesScreen,
     pub(super) compare: screens::CompareScreen,
@@ -114,8 +118,12 @@ impl Workbench {
             drawer: false,
             log: status::Log::default(),
             prepare: screens::PrepareScreen::default(),
+            stubs: screens::StubsScreen::default(),
+            fusion: screens::FuseScreen::default(),
             calibrate: screens::CalibrateScreen::default(),
+            result: screens::ResultScreen::default(),
             download: screens::DownloadCard::default(),
+            qat: screens::QatScreen::default(),
             opening: false,
             images: screens::ImagesScreen::default(),
             compare: screens::CompareScreen::default(),
@@ -153,6 +161,7 @@ impl Workbench {
         if view.recipe.as_ref().is_some_and(|recipe| self.choices.reopens(recipe)) {
             self.open_chosen();
         }
+        self.ask(Command::ChooseMethod(self.choices.method()));
         self.ask(Command::RunAll(self.choices.out()));
     }
 
@@ -214,6 +223,16 @@ impl Workbench {
     /// The images' page.
     pub fn images(&self) -> &screens::ImagesScreen {
         &self.images
+    }
+
+    /// The range that is tried while calibrating.
+    pub fn calibrate(&self) -> &screens::CalibrateScreen {
+        &self.calibrate
+    }
+
+    /// What is known of the converted model beyond its figures.
+    pub fn result(&self) -> &screens::ResultScreen {
+        &self.result
     }
 
     /// The runs' page.
@@ -410,7 +429,8 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let step = bench.step;
     let state = view.steps()[step.index()].clone();
     ui.horizontal_top(|ui| {
-        title_ui(ui, &format!("{}  {}", step.index() + 1, step.title()), screens::question(step));
+        let title = step.title_in(&bench.choices.method());
+        title_ui(ui, &format!("{}  {title}", step.index() + 1), screens::question(bench));
         let row = vec2(ui.available_width(), theme::ROW);
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| match state.state {
             StepState::Locked => go_ui(ui, bench, view),
@@ -431,7 +451,7 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 fn go_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let next = Step::ALL.into_iter().find(|s| view.stage_of(*s).is_none());
     if let Some(next) = next
-        && primary_ui(ui, true, &format!("Go to {}", next.title())).clicked()
+        && primary_ui(ui, true, &format!("Go to {}", next.title_in(&bench.choices.method()))).clicked()
     {
         bench.go(next);
     }
@@ -447,7 +467,7 @@ fn done_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         return;
     }
     if let Some(next) = Step::ALL.get(step.index() + 1)
-        && primary_ui(ui, true, &format!("Continue to {}", next.title())).clicked()
+        && primary_ui(ui, true, &format!("Continue to {}", next.title_in(&bench.choices.method()))).clicked()
     {
         bench.go(*next);
     }

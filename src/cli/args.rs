@@ -224,7 +224,11 @@ impl PtqArgs {
             data: self.data.source(),
             preprocess: self.images.choice(),
             qconfig: self.quant.qconfig(),
-            calibration: Calibration { batches: self.calibration_batches as usize, batch: self.batch as usize },
+            calibration: Calibration {
+                batches: self.calibration_batches as usize,
+                batch: self.batch as usize,
+                foresee: false,
+            },
             seed: self.data.seed,
             threads: self.machine.threads(),
             ..Recipe::new(self.model)

@@ -107,7 +107,8 @@ impl Line {
             | Event::Recipe(_)
             | Event::WentBack { .. }
             | Event::Redone(_)
-            | Event::Observed { .. } => {}
+            | Event::Observed { .. }
+            | Event::IfConverted(_) => {}
         }
     }
 

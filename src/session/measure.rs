@@ -50,7 +50,7 @@ pub struct Measured {
 }
 
 /// Any way to run a network: `[batch, 3, size, size]` and the batch in, `[batch, classes]` out.
-type Logits<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError> + 'a;
+pub(super) type Logits<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError> + 'a;
 
 /// Hears how many images were seen and which could not be read; an error ends the work.
 type Ask<'a> = dyn FnMut(usize, &[Skipped]) -> Result<(), SessionError> + 'a;
@@ -159,7 +159,7 @@ pub(super) fn accuracy_of(
 }
 
 /// Index of the largest logit, the first of equals.
-fn argmax(row: &[f32]) -> Result<usize, SessionError> {
+pub(super) fn argmax(row: &[f32]) -> Result<usize, SessionError> {
     if row.iter().any(|v| v.is_nan()) {
         return Err(SessionError::NotANumber);
     }

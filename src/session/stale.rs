@@ -49,6 +49,7 @@ impl View {
             ended: self.ended,
             observed_images: self.stale.observed_images,
             observers: self.stale.observers.clone(),
+            qat: self.stale.qat.clone(),
             ..View::default()
         };
         for at in 0..=place {
@@ -76,8 +77,11 @@ impl View {
             self.stale.observers = std::mem::take(&mut self.observers);
             self.stale.observed_images = std::mem::take(&mut self.observed_images);
         }
-        if last <= Step::Calibrate.index() && !self.qat.is_empty() {
-            self.stale.qat = std::mem::take(&mut self.qat);
+        if last <= Step::Calibrate.index() {
+            self.if_converted.clear();
+            if !self.qat.is_empty() {
+                self.stale.qat = std::mem::take(&mut self.qat);
+            }
         }
         if last <= Step::Weights.index() && !self.training.is_empty() {
             self.stale.training = std::mem::take(&mut self.training);

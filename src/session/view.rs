@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use super::stale::Stale;
-use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin};
+use super::{
+    CommandKind, Event, IfConverted, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin,
+};
 use crate::download::Transfer;
 use crate::quant::{Study, Warning};
 use crate::train::TrainEvent;
@@ -29,6 +31,8 @@ pub struct View {
     pub observed_images: usize,
     /// Every observer, in the order of the graph.
     pub observers: Arc<Vec<ObserverView>>,
+    /// The accuracy that the model would have had, converted then: while calibrating, where that was asked for.
+    pub if_converted: Vec<IfConverted>,
     /// The training curve.
     pub training: Vec<TrainEvent>,
     /// That of training with fake quantization.
@@ -92,9 +96,16 @@ impl View {
                 if kind == CommandKind::Calibrate {
                     self.observers = Arc::default();
                     self.observed_images = 0;
+                    self.if_converted.clear();
                 }
             }
-            Event::Recipe(recipe) => self.recipe = Some(recipe),
+            Event::Recipe(recipe) => {
+                // What is undone is of the other method.
+                if self.recipe.as_ref().is_some_and(|old| old.method.is_ptq() != recipe.method.is_ptq()) {
+                    self.undone = 0;
+                }
+                self.recipe = Some(recipe);
+            }
             Event::Entered { stage, seconds } => self.enter(stage, seconds),
             Event::WentBack { to, stage } => {
                 let last = to.map_or(0, |s| s.index() + 1);
@@ -112,6 +123,7 @@ impl View {
                 self.observed_images = images;
                 self.observers = observers;
             }
+            Event::IfConverted(found) => self.if_converted.push(found),
             Event::Training(event) if self.running == Some(CommandKind::TrainQat) => self.qat.push(event),
             Event::Training(event) => self.training.push(event),
             Event::Log(line) => self.push_log(line),
@@ -189,7 +201,10 @@ impl View {
             Some(step) => {
                 let place = step.index() + 1;
                 let before = self.stages[place].replace(stage);
-                self.seconds[step.index()] = Some(seconds);
+                // A range set by hand takes no time; calibration still took what it took.
+                if self.running != Some(CommandKind::SetRange) {
+                    self.seconds[step.index()] = Some(seconds);
+                }
                 self.set_aside_after(place);
                 self.stale.replaced(place, before);
             }
@@ -222,7 +237,7 @@ impl CommandKind {
             }
             Self::Fuse => Some(Step::Fuse),
             Self::Prepare => Some(Step::Prepare),
-            Self::Calibrate | Self::TrainQat => Some(Step::Calibrate),
+            Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
             Self::Convert | Self::Save => Some(Step::Convert),
             Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::Redo | Self::RunAll => {
                 None

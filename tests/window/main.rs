@@ -5,7 +5,9 @@ mod frame;
 mod graph;
 mod places;
 mod plots;
+mod qat;
 mod raster;
+mod screens;
 #[path = "../download/server.rs"]
 #[expect(dead_code, reason = "the download's own tests use the rest")]
 mod server;

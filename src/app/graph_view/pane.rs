@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Align2, CursorIcon, Key, Pos2, Rect, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
-use super::draw::{Brush, Standing};
-use super::{Camera, Card, Layout, Selection, Task, fold, modules, opened_at_first};
+use super::draw::{Brush, Look, Standing};
+use super::{Camera, Card, Layout, Lens, Selection, Task, fold, modules, opened_at_first};
 use crate::app::theme::{self, Type};
 use crate::graph::Graph;
 
@@ -21,6 +21,7 @@ pub struct GraphPane {
     moved: bool,
     room: egui::Vec2,
     search: String,
+    lens: Option<Arc<Lens>>,
     /// Whether the field for a layer's name gets the keyboard at the next frame.
     asked_for_name: bool,
 }
@@ -65,6 +66,11 @@ impl GraphPane {
     /// Shows everything at the next frame.
     pub fn fit(&mut self) {
         self.aim = Aim::Fit;
+    }
+
+    /// What the cards say beside what they are in; `None` for nothing more.
+    pub fn look_through(&mut self, lens: Option<Arc<Lens>>) {
+        self.lens = lens;
     }
 
     /// Whether a layout is being computed.
@@ -171,8 +177,12 @@ pub fn pane_ui(
         }
         let on_screen = pane.camera.rect_to_screen(rect, *place).intersect(rect);
         let response = ui.interact(on_screen, ui.scope_id().with((label, &card.name)), Sense::click());
-        response.widget_info(|| card_info(card, standing[i]));
-        brush.card(card, *place, standing[i], response.hovered() || response.has_focus());
+        let lens = pane.lens.as_deref();
+        let tone = lens.and_then(|l| l.tone(graph, card)).unwrap_or(card.tone);
+        let read = lens.and_then(|l| l.read(graph, card));
+        response.widget_info(|| card_info(card, standing[i], read.as_ref().map(|(said, _)| said.as_str())));
+        let lively = response.hovered() || response.has_focus();
+        brush.card(card, *place, &Look { standing: standing[i], lively, tone, read });
         if response.hovered() {
             ui.ctx().set_cursor_icon(CursorIcon::PointingHand);
         }
@@ -180,14 +190,16 @@ pub fn pane_ui(
             chosen = click(pane, graph, card, on_screen.center()).or(chosen);
         }
     }
-    brush.minimap(&layout, &standing);
-    brush.legend(graph);
+    let lens = pane.lens.as_deref();
+    brush.minimap(&layout, &standing, |card| lens.and_then(|l| l.tone(graph, card)).unwrap_or(card.tone));
+    brush.legend(graph, lens);
     chosen
 }
 
-fn card_info(card: &Card, standing: Standing) -> WidgetInfo {
+fn card_info(card: &Card, standing: Standing, read: Option<&str>) -> WidgetInfo {
     let what = if card.module { "module, opens on click" } else { card.tone.name() };
-    let label = format!("{}, {}, {what}", card.name, card.caption);
+    let read = read.map_or(String::new(), |said| format!(", {said}"));
+    let label = format!("{}, {}, {what}{read}", card.name, card.caption);
     WidgetInfo::selected(Role::Button, true, standing == Standing::Selected, label)
 }
 
