@@ -163,6 +163,10 @@ impl Choices {
         };
         self.preprocess = recipe.preprocess.clone();
         self.train = recipe.train;
+        self.by_qat = !recipe.method.is_ptq();
+        if let Method::Qat(training) = recipe.method {
+            self.qat = training;
+        }
         self.unfused = recipe.unfused.clone();
         self.qconfig = recipe.qconfig.clone();
         self.calibration = recipe.calibration;

@@ -7,7 +7,8 @@ use super::{
     quant_args::QuantArgs,
 };
 use crate::session::{
-    CheckpointFile, Method, ModelId, QatLevels, QatTraining, Recipe, StepSize, TrainConfig, WeightsChoice,
+    CheckpointFile, Method, ModelId, Project, QatLevels, QatTraining, Recipe, Session, StepSize, TrainConfig,
+    WeightsChoice,
 };
 
 /// `octet qat`
@@ -38,6 +39,9 @@ pub struct QatArgs {
     checkpoint: CheckpointArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
+    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
+    #[arg(long, value_name = "DIR")]
+    project: Option<PathBuf>,
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -90,6 +94,15 @@ enum LevelsArg {
 }
 
 impl QatArgs {
+    /// A session on the chosen device that keeps its runs where that was asked for.
+    pub fn session(&self) -> Session {
+        let session = Session::new(self.machine.device());
+        match &self.project {
+            Some(folder) => session.in_project(Project::new(folder)),
+            None => session,
+        }
+    }
+
     /// Every choice, the rest at its default.
     pub fn recipe(&self) -> Recipe {
         let said = &self.training;
