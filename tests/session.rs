@@ -7,9 +7,9 @@ use octet::exec::float::Model;
 use octet::graph::{Graph, Op, Tensor, check};
 use octet::session::{
     ActivationSpec, Calibration, CheckpointFile, Command, CommandKind, Confusion, Control, Device, Event, FuseOptions,
-    Method, ModelConfig, ModelId, ObserverKind, ObserverView, Pair, QConfig, QatTraining, Range, Recipe, SampleScore,
-    Scheme, Session, SessionError, Stage, Step, StepState, Study, TrainConfig, View, WeightSpec, WeightsOrigin, WhatIf,
-    Worker, layer_costs,
+    Method, ModelConfig, ModelId, ObserverKind, ObserverView, Pair, Project, QConfig, QatTraining, Range, Recipe,
+    SampleScore, Scheme, Session, SessionError, Stage, Step, StepState, Study, TrainConfig, View, WeightSpec,
+    WeightsOrigin, WhatIf, Worker, layer_costs,
 };
 use tempfile::TempDir;
 
@@ -102,14 +102,98 @@ fn going_back_undoes_and_the_way_forward_is_the_same() {
     apply(&mut session, &mut view, Command::BackTo(Step::Weights)).expect("back");
     assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Weights));
     assert!(view.stage_of(Step::Fuse).is_none() && view.observers.is_empty());
-    assert_eq!(view.steps()[Step::Fuse.index()].state, StepState::Ready);
-    assert_eq!(view.steps()[Step::Prepare.index()].state, StepState::Locked);
+    // What was found is not lost sight of.
+    for step in [Step::Fuse, Step::Prepare, Step::Calibrate, Step::Convert] {
+        assert_eq!(view.steps()[step.index()].state, StepState::Stale, "{}", step.title());
+    }
+    assert_eq!(view.steps()[Step::Fuse.index()].result.as_deref(), Some("56 fused"));
+    assert!(!view.allows(CommandKind::Prepare), "fusing comes first");
+    let was = view.as_it_was(Step::Calibrate).expect("a stale result");
+    assert_eq!((was.observers.len(), was.observed_images), (74, 32));
+    assert!(was.stage_of(Step::Convert).is_none() && was.stage().and_then(|s| s.done()) == Some(Step::Calibrate));
     for step in [Step::Fuse, Step::Prepare, Step::Calibrate, Step::Convert] {
         apply(&mut session, &mut view, command_of(step)).expect("forward again");
     }
     apply(&mut session, &mut view, save("b")).expect("saved");
     let read = |name: &str| std::fs::read(dir.path().join(name)).expect("a file");
     assert!(read("a") == read("b"));
+    assert!(view.steps().iter().all(|s| s.state == StepState::Done));
+}
+
+#[test]
+fn what_was_undone_comes_back_as_it_was() {
+    let (mut session, mut view) = after(Some(Step::Convert));
+    let before = view.clone();
+    for step in [Step::Calibrate, Step::Prepare, Step::Fuse] {
+        apply(&mut session, &mut view, Command::BackTo(step)).expect("back");
+    }
+    assert_eq!(view.undone(), 3);
+    while view.allows(CommandKind::Redo) {
+        apply(&mut session, &mut view, Command::Redo).expect("forward");
+    }
+    for (a, b) in view.stages.iter().zip(&before.stages) {
+        assert!(std::sync::Arc::ptr_eq(a.as_ref().expect("a stage"), b.as_ref().expect("a stage")));
+    }
+    assert_eq!((view.steps(), &view.observers, &view.recipe), (before.steps(), &before.observers, &before.recipe));
+    let error = apply(&mut session, &mut view, Command::Redo).expect_err("nothing is undone");
+    assert!(matches!(error, SessionError::NothingUndone), "{error}");
+}
+
+#[test]
+fn another_choice_ends_the_way_forward_and_keeps_the_old_result_in_sight() {
+    let (mut session, mut view) = after(Some(Step::Convert));
+    apply(&mut session, &mut view, Command::BackTo(Step::Fuse)).expect("back");
+    let qconfig: QConfig = "qnnpack".parse().expect("a qconfig");
+    apply(&mut session, &mut view, Command::Prepare(qconfig)).expect("prepared otherwise");
+    assert!(!view.allows(CommandKind::Redo) && view.undone() == 0);
+    let states = view.steps().map(|s| s.state);
+    assert_eq!(states[3..], [StepState::Done, StepState::Stale, StepState::Stale]);
+    // The old calibration stands over the old observers, not over the new ones.
+    let was = view.as_it_was(Step::Calibrate).expect("a stale result");
+    let levels = |graph: &Graph| {
+        graph.nodes.iter().find_map(|n| match &n.numeric {
+            octet::graph::Numeric::Observed(spec) => Some(spec.quant_max),
+            _ => None,
+        })
+    };
+    assert_eq!(levels(was.stage_before(Step::Calibrate).expect("prepared").graph()), Some(127));
+    assert_eq!(levels(view.stage_of(Step::Prepare).expect("prepared").graph()), Some(255));
+    apply(&mut session, &mut view, command_of(Step::Calibrate)).expect("calibrated");
+    assert_eq!(view.steps()[Step::Calibrate.index()].state, StepState::Done);
+    assert!(view.as_it_was(Step::Calibrate).is_none());
+    // Another model has no results yet.
+    apply(&mut session, &mut view, Command::Open(Box::new(Recipe::new(ModelId::ResNet18)))).expect("opened");
+    assert!(view.steps().iter().all(|s| s.state != StepState::Stale && s.result.is_none()));
+}
+
+#[test]
+fn every_saved_run_is_kept_in_the_project() {
+    let dir = TempDir::new().expect("a folder");
+    let project = Project::new(dir.path().join("project"));
+    let mut session = Session::new(Device::Cpu).in_project(project.clone());
+    let mut view = View::default();
+    apply(&mut session, &mut view, Command::Open(Box::new(recipe()))).expect("opened");
+    let out = dir.path().join("a.octet.safetensors");
+    apply(&mut session, &mut view, Command::RunAll(out.clone())).expect("run");
+    let Some(Stage::Saved { measured, .. }) = view.stage().map(AsRef::as_ref) else { panic!("not saved") };
+    let (runs, wrong) = project.runs().expect("a list");
+    assert!(wrong.is_empty() && runs.len() == 1, "{wrong:?}");
+    let run = &runs[0].run;
+    assert_eq!(&run.recipe, session.recipe());
+    for (kept, side) in [(run.float, measured.float), (run.int8, measured.int8)] {
+        // JSON's decimals may lose the last bit of a time.
+        assert_eq!((kept.accuracy, kept.bytes), (side.accuracy, side.bytes));
+        assert!((kept.latency_ms - side.latency_ms).abs() < 1e-9);
+    }
+    assert_eq!((run.images, run.classes), (measured.images, 10));
+    assert!((run.shrink - measured.shrink).abs() < 1e-9);
+    assert!(runs[0].has_file && run.file == out && run.weights == "shipped with Octet");
+    assert!(view.log.iter().any(|l| l.text.starts_with("Kept as run 1: ")));
+    // Where it cannot be kept, the result stands.
+    std::fs::remove_dir_all(project.folder()).expect("removed");
+    std::fs::write(project.folder(), "no folder").expect("a file");
+    apply(&mut session, &mut view, Command::Save(out)).expect("saved");
+    assert!(view.log.iter().any(|l| l.text.contains("choose another project folder")));
 }
 
 /// The range of a node set by hand decides its levels, without another image; dropped, the file is as before.

@@ -30,6 +30,8 @@ pub const INSPECTOR: f32 = 288.0;
 pub const NARROW: f32 = 1000.0;
 /// Below this height the log hides.
 pub const LOW: f32 = 700.0;
+/// How much of a stale result shows.
+pub const STALE: f32 = 0.55;
 /// Height of a small chart.
 pub const CHART: f32 = 160.0;
 /// Width of a card of the graph, before zoom.

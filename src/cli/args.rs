@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
-    Recipe, Source, Study, TrainConfig, WeightsChoice,
+    Project, Recipe, Session, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -188,12 +188,24 @@ pub struct PtqArgs {
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
+    #[arg(long, value_name = "DIR")]
+    project: Option<PathBuf>,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,
 }
 
 impl PtqArgs {
+    /// A session on the chosen device that keeps its runs where that was asked for.
+    pub fn session(&self) -> Session {
+        let session = Session::new(self.machine.device());
+        match &self.project {
+            Some(folder) => session.in_project(Project::new(folder)),
+            None => session,
+        }
+    }
+
     /// Every choice, the rest at its default.
     pub fn recipe(&self) -> Recipe {
         Recipe {

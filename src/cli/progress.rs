@@ -106,6 +106,7 @@ impl Line {
             Event::Started(_)
             | Event::Recipe(_)
             | Event::WentBack { .. }
+            | Event::Redone(_)
             | Event::Observed { .. }
             | Event::IfConverted(_) => {}
         }

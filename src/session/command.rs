@@ -43,6 +43,8 @@ pub enum Command {
     Save(PathBuf),
     /// Undoes every step after this one.
     BackTo(Step),
+    /// Brings the next undone step back, until something else is done.
+    Redo,
     /// Every step that is left, with the recipe's choices, saving here.
     RunAll(PathBuf),
 }
@@ -77,6 +79,7 @@ pub enum CommandKind {
     Convert,
     Save,
     BackTo(Step),
+    Redo,
     RunAll,
 }
 
@@ -101,6 +104,7 @@ impl Command {
             Self::Convert => CommandKind::Convert,
             Self::Save(_) => CommandKind::Save,
             Self::BackTo(step) => CommandKind::BackTo(*step),
+            Self::Redo => CommandKind::Redo,
             Self::RunAll(_) => CommandKind::RunAll,
         }
     }
@@ -127,6 +131,7 @@ impl CommandKind {
             Self::Convert => "convert",
             Self::Save => "save",
             Self::BackTo(_) => "go back",
+            Self::Redo => "redo",
             Self::RunAll => "run all steps",
         }
     }
@@ -140,7 +145,12 @@ impl Stage {
         let done = self.done();
         let at = |step: Step| done == Some(step) || done == before(step);
         match kind {
-            CommandKind::Open | CommandKind::ChooseMethod | CommandKind::KeepCheckpoints | CommandKind::RunAll => true,
+            // Whether anything was undone is not the stage's to know.
+            CommandKind::Open
+            | CommandKind::ChooseMethod
+            | CommandKind::KeepCheckpoints
+            | CommandKind::RunAll
+            | CommandKind::Redo => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights
             | CommandKind::UseShippedWeights

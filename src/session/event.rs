@@ -26,6 +26,8 @@ pub enum Event {
         /// What exists.
         stage: Arc<Stage>,
     },
+    /// A step that was undone is back as it was.
+    Redone(Arc<Stage>),
     /// How far the running command is.
     Progress(Progress),
     /// How far a download is.

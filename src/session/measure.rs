@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::state::Reporter;
 use super::{Opened, SessionError};
 use crate::analysis::Saturation;
@@ -20,7 +22,7 @@ const LATENCY_RUNS: usize = 25;
 const LATENCY_SECONDS: f64 = 1.5;
 
 /// One side of the comparison.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Side {
     /// Fraction of the held-out images that it names rightly, where labels allow.
     pub accuracy: Option<f64>,

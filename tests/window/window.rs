@@ -18,6 +18,7 @@ pub fn draw(ui: &mut Ui, window: &mut Window) {
 pub fn open(size: [f32; 2], look: Theme, folder: &std::path::Path) -> (Harness<'static, Window>, Textures) {
     let mut choices = Choices::new(folder.to_owned());
     choices.calibration.batches = 2;
+    choices.qat.train.epochs = 2;
     let window = Window::new(choices, || {}).expect("the system gives a thread");
     harness(size, look, window, draw)
 }

@@ -22,6 +22,8 @@ pub struct GraphPane {
     room: egui::Vec2,
     search: String,
     lens: Option<Arc<Lens>>,
+    /// Whether the field for a layer's name gets the keyboard at the next frame.
+    asked_for_name: bool,
 }
 
 /// Where to look when the next layout comes.
@@ -54,6 +56,11 @@ impl GraphPane {
         if any {
             self.task = None;
         }
+    }
+
+    /// Gives the field for a layer's name the keyboard, at the next frame.
+    pub fn ask_for_name(&mut self) {
+        self.asked_for_name = true;
     }
 
     /// Shows everything at the next frame.
@@ -305,6 +312,12 @@ fn toolbar_ui(ui: &mut Ui, title: &str, label: &str, pane: &mut GraphPane, graph
             .desired_width((ui.available_width() - 180.0).clamp(72.0, 160.0))
             .align(egui::Align2::LEFT_CENTER);
         let field = ui.add(field).on_hover_text(format!("Find a layer: {label}"));
+        field.widget_info(|| {
+            WidgetInfo::labeled(Role::TextInput, true, format!("Find a layer, {}", title.to_lowercase()))
+        });
+        if std::mem::take(&mut pane.asked_for_name) {
+            field.request_focus();
+        }
         if field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter)) {
             chosen = found(graph, &pane.search);
         }

@@ -4,6 +4,7 @@
 
 mod bars;
 mod channels;
+mod chart;
 mod curves;
 mod histogram;
 mod matrix;
@@ -18,7 +19,8 @@ use super::theme::{self, Type};
 
 pub use bars::{BarItem, bars_beside_ui, bars_ui};
 pub use channels::{Row, row_ui};
-pub use curves::{Curve, curves_ui};
+pub(super) use chart::{chart_inks, draw_chart_ui};
+pub use curves::{Curve, Mark, curves_marked_ui, curves_ui};
 pub use histogram::{Histogram, Levels, clip_ui, histogram_ui, levels_ui};
 pub use matrix::{Matrix, matrix_ui};
 pub use range::{range_ui, spark_ui};

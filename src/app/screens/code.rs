@@ -1,5 +1,6 @@
 use eframe::egui::{Label, RichText, ScrollArea, Ui};
 
+use super::qat_code::qat_code;
 use crate::app::choices::Choices;
 use crate::app::theme::{self, Type};
 use crate::app::workbench::Workbench;
@@ -23,7 +24,8 @@ pub(super) fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             Some(_) | None => Vec::new(),
         },
     };
-    let code = code(bench.step, &job, &bench.choices);
+    let own = bench.choices.by_qat.then(|| qat_code(bench.step, recipe.model, &bench.choices)).flatten();
+    let code = own.unwrap_or_else(|| code(bench.step, &job, &bench.choices));
     let p = theme::palette(ui);
     ui.horizontal(|ui| {
         ui.label(RichText::new("The same in PyTorch, with your choices").color(p.weak));

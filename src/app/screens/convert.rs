@@ -2,7 +2,7 @@ use eframe::egui::{Grid, RichText, Ui};
 
 use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{by_layer, flips, heading, levels, prose, scrolled};
+use super::{by_layer, flips, heading, levels, prose, qat, scrolled};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
 use crate::app::number;
@@ -41,12 +41,14 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ResultView::Summary => scrolled(ui, |ui| match measured {
             Some(measured) => {
                 measured_ui(ui, measured, view);
+                qat::converted_ui(ui, view);
                 study_ui(ui, study.as_ref());
                 file_ui(ui, bench);
                 let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
                 saturation_ui(ui, &measured.saturation, reduced);
             }
             None => {
+                qat::converted_ui(ui, view);
                 study_ui(ui, study.as_ref());
                 if view.stage_of(Step::Convert).is_some_and(|s| !s.is_study_alone()) {
                     prose(ui, "Converted. Saved, the file is read back, and what was read is measured.");

@@ -17,7 +17,10 @@ mod images;
 mod layers;
 mod levels;
 mod prepare;
+mod qat;
+mod qat_code;
 mod result;
+mod runs;
 mod saturation;
 mod site;
 mod stubs;
@@ -35,7 +38,9 @@ pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
 pub(super) use layers::PrepareScreen;
+pub(super) use qat::QatScreen;
 pub use result::ResultScreen;
+pub use runs::RunsScreen;
 pub(super) use site::FuseScreen;
 pub(super) use stubs::StubsScreen;
 
@@ -65,12 +70,13 @@ impl Tab {
 }
 
 /// What a step's screen answers.
-pub(super) fn question(step: Step) -> &'static str {
-    match step {
+pub(super) fn question(bench: &Workbench) -> &'static str {
+    match bench.step {
         Step::Stubs => "Where do values become int8, and where float again?",
         Step::Weights => "What has the model learned?",
         Step::Fuse => "Which layers become one?",
         Step::Prepare => "What will be watched, and how?",
+        Step::Calibrate if bench.choices.by_qat => "Can the model learn to live with int8's levels?",
         Step::Calibrate => "Which values really occur?",
         Step::Convert => "What does int8 cost, and what does it save?",
     }
@@ -94,6 +100,7 @@ pub(super) fn command(bench: &Workbench, view: &View) -> Option<Command> {
         }
         Step::Fuse => Command::Fuse(choices.fuse()),
         Step::Prepare => Command::Prepare(choices.qconfig.clone()),
+        Step::Calibrate if choices.by_qat => Command::TrainQat(choices.qat),
         Step::Calibrate => Command::Calibrate(choices.calibration),
         Step::Convert => match view.stage_of(Step::Convert) {
             Some(_) => Command::Save(choices.out()),
@@ -131,6 +138,7 @@ fn label(command: &Command, again: bool) -> &'static str {
         | Command::ChooseMethod(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
+        | Command::Redo
         | Command::RunAll(_) => "Run",
     }
 }
@@ -171,6 +179,7 @@ pub(super) fn screen_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         Tab::Code => code::code_ui(ui, bench, view),
         Tab::Picture => match bench.step {
             Step::Fuse => fuse::fuse_ui(ui, bench, view),
+            Step::Calibrate if bench.choices.by_qat => qat::qat_ui(ui, bench, view),
             Step::Calibrate => calibrate::calibrate_ui(ui, bench, view),
             Step::Stubs => stubs::stubs_ui(ui, bench, view),
             Step::Weights => scrolled(ui, |ui| weights::weights_ui(ui, bench, view)),
@@ -188,7 +197,7 @@ pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: P
     match place {
         Place::Step => screen_ui(ui, bench, view),
         Place::Images => images::images_ui(ui, bench, view),
-        Place::Compare => scrolled(ui, |ui| compare::compare_ui(ui, &mut bench.compare)),
+        Place::Compare => scrolled(ui, |ui| compare::place_ui(ui, bench, view)),
     }
 }
 
