@@ -157,6 +157,25 @@ pub struct HeadArgs {
     pub reinit_head: bool,
 }
 
+/// Where runs are kept.
+#[derive(Debug, Args)]
+pub struct ProjectArgs {
+    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
+    #[arg(long, value_name = "DIR")]
+    project: Option<PathBuf>,
+}
+
+impl ProjectArgs {
+    /// A session that keeps its runs where that was asked for.
+    pub fn session(&self, device: Device) -> Session {
+        let session = Session::new(device);
+        match &self.project {
+            Some(folder) => session.in_project(Project::new(folder)),
+            None => session,
+        }
+    }
+}
+
 /// `octet ptq`
 #[derive(Debug, Args)]
 pub struct PtqArgs {
@@ -188,24 +207,14 @@ pub struct PtqArgs {
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
-    #[arg(long, value_name = "DIR")]
-    project: Option<PathBuf>,
+    #[command(flatten)]
+    pub project: ProjectArgs,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,
 }
 
 impl PtqArgs {
-    /// A session on the chosen device that keeps its runs where that was asked for.
-    pub fn session(&self) -> Session {
-        let session = Session::new(self.machine.device());
-        match &self.project {
-            Some(folder) => session.in_project(Project::new(folder)),
-            None => session,
-        }
-    }
-
     /// Every choice, the rest at its default.
     pub fn recipe(&self) -> Recipe {
         Recipe {

@@ -10,7 +10,7 @@ pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     }
     let out = args.out();
     progress::require_folder(&out)?;
-    let mut session = args.session();
+    let mut session = args.project.session(args.machine.device());
     progress::apply(&mut session, Command::Open(Box::new(args.recipe())))?;
     progress::apply(&mut session, Command::RunAll(out))?;
     let stage = session.stage()?.clone();

@@ -10,7 +10,7 @@ pub fn run(args: &QatArgs) -> anyhow::Result<()> {
     }
     let out = args.out();
     progress::require_folder(&out)?;
-    let mut session = args.session();
+    let mut session = args.project.session(args.machine.device());
     let checkpoint = args.checkpoint();
     if let Some(CheckpointFile { path, .. }) = &checkpoint {
         progress::require_folder(path)?;

@@ -3,12 +3,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{
-    args::{CheckpointArgs, DataArgs, HeadArgs, ImageArgs, MachineArgs, RuleArgs, positive},
+    args::{CheckpointArgs, DataArgs, HeadArgs, ImageArgs, MachineArgs, ProjectArgs, RuleArgs, positive},
     quant_args::QuantArgs,
 };
 use crate::session::{
-    CheckpointFile, Method, ModelId, Project, QatLevels, QatTraining, Recipe, Session, StepSize, TrainConfig,
-    WeightsChoice,
+    CheckpointFile, Method, ModelId, QatLevels, QatTraining, Recipe, StepSize, TrainConfig, WeightsChoice,
 };
 
 /// `octet qat`
@@ -39,12 +38,11 @@ pub struct QatArgs {
     checkpoint: CheckpointArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
-    #[arg(long, value_name = "DIR")]
-    project: Option<PathBuf>,
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    pub project: ProjectArgs,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,
@@ -94,15 +92,6 @@ enum LevelsArg {
 }
 
 impl QatArgs {
-    /// A session on the chosen device that keeps its runs where that was asked for.
-    pub fn session(&self) -> Session {
-        let session = Session::new(self.machine.device());
-        match &self.project {
-            Some(folder) => session.in_project(Project::new(folder)),
-            None => session,
-        }
-    }
-
     /// Every choice, the rest at its default.
     pub fn recipe(&self) -> Recipe {
         let said = &self.training;

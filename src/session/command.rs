@@ -149,8 +149,8 @@ impl Stage {
             CommandKind::Open
             | CommandKind::ChooseMethod
             | CommandKind::KeepCheckpoints
-            | CommandKind::RunAll
-            | CommandKind::Redo => true,
+            | CommandKind::Redo
+            | CommandKind::RunAll => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights
             | CommandKind::UseShippedWeights

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Measured, Recipe, Side, Stage, StudyResult};
+use super::{Measured, Recipe, Side, Stage};
 
 /// A run's file is a few kilobytes; what is larger is none.
 const LARGEST: u64 = 1 << 20;
@@ -79,13 +79,7 @@ pub enum ProjectError {
 
 impl Run {
     /// What a saved stage says, with the recipe that led there.
-    pub(super) fn new(
-        recipe: &Recipe,
-        weights: String,
-        measured: &Measured,
-        study: Option<&StudyResult>,
-        stage: &Stage,
-    ) -> Self {
+    pub(super) fn new(recipe: &Recipe, weights: String, measured: &Measured, fake: Option<f64>, stage: &Stage) -> Self {
         Self {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -95,7 +89,7 @@ impl Run {
             weights,
             images: measured.images,
             float: measured.float,
-            fake: study.and_then(|s| s.accuracy),
+            fake,
             int8: measured.int8,
             shrink: measured.shrink,
             cpu: crate::kernels::cpu_name(),

@@ -73,8 +73,9 @@ impl Session {
 
     /// Keeps the run in the project, if there is one. That it cannot be kept costs no result: it is said.
     fn keep_run(&self, stage: &Stage, to: &mut Reporter<'_>) {
-        let (Some(project), Stage::Saved { measured, study, .. }) = (&self.project, stage) else { return };
-        let run = Run::new(&self.recipe, self.weights_in_words(), measured, study.as_ref(), stage);
+        let (Some(project), Stage::Saved { measured, study, qat, .. }) = (&self.project, stage) else { return };
+        let fake = study.and_then(|s| s.accuracy).or(qat.and_then(|q| q.accuracy));
+        let run = Run::new(&self.recipe, self.weights_in_words(), measured, fake, stage);
         match project.keep(&run) {
             Ok((number, path)) => to.info(format!("Kept as run {number}: {}.", path.display())),
             Err(e) => to.warn(format!("{e}.")),

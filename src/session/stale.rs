@@ -58,6 +58,9 @@ impl View {
         if step <= Step::Weights {
             was.training = self.stale.training.clone();
         }
+        if step == Step::Calibrate {
+            was.qat = self.stale.qat.clone();
+        }
         Some(was)
     }
 

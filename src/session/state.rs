@@ -20,7 +20,7 @@ pub struct Session {
     /// The preprocessing that was chosen, before weights of torchvision's filled in the rest of the recipe's.
     pub(super) asked: PreprocessChoice,
     /// What was undone, in the order of the steps, and the recipe that led there.
-    pub(super) undone: Vec<Arc<Stage>>,
+    undone: Vec<Arc<Stage>>,
     undone_recipe: Option<Recipe>,
     /// Where saved runs are kept, if anywhere.
     pub(super) project: Option<Project>,

@@ -304,7 +304,7 @@ fn kept_runs_are_compared_saved_and_opened_again() {
     until(&mut harness, "the second run", |w| w.view().log.iter().any(|l| l.text.starts_with("Kept as run 2")));
     harness.get_by_label("Compare").click();
     until(&mut harness, "the list", |w| w.bench().runs().runs().len() == 2);
-    harness.get_by_label_contains("Size of the file: 2  ShuffleNetV2 x0.5, x86, histogram: float32");
+    harness.get_by_label_contains("Size of the file: 2  ShuffleNetV2 x0.5, PTQ, x86, histogram: float32");
     // Both wrote one file; it is the second's.
     assert!(has(&harness, ", gone"));
     harness.get_by_label("Show run 1 in the charts").click();

@@ -218,7 +218,8 @@ fn cells(kept: &KeptRun) -> [String; 9] {
 /// What was chosen, as short as it can be said.
 fn choices(run: &Run) -> String {
     let config = &run.recipe.qconfig;
-    let mut said = vec![config.name.to_string(), config.activation.observer.title().to_lowercase()];
+    let method = if run.recipe.method.is_ptq() { "PTQ" } else { "QAT" };
+    let mut said = vec![method.to_owned(), config.name.to_string(), config.activation.observer.title().to_lowercase()];
     if !config.overrides.is_empty() {
         said.push(format!("{} layers otherwise", config.overrides.len()));
     }
