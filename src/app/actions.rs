@@ -57,6 +57,8 @@ pub enum Action {
     Model(ModelId),
     /// Take another backend's defaults.
     Qconfig(Backend),
+    /// Quantize after training, or train with fake quantization (`true`).
+    Method(bool),
     /// Select a node of the graph.
     Node(String),
 }
@@ -91,6 +93,7 @@ impl Action {
         all.extend([Field::Weights, Field::Data, Field::Recipe].map(Self::Browse));
         all.extend(ModelId::ALL.map(Self::Model));
         all.extend(Backend::ALL.map(Self::Qconfig));
+        all.extend([false, true].map(Self::Method));
         let graph = view.stage().map(|s| s.graph());
         all.extend(graph.iter().flat_map(|g| &g.nodes).map(|n| Self::Node(n.name.clone())));
         all
@@ -129,6 +132,8 @@ impl Action {
             Self::Browse(field) => field.title().to_owned(),
             Self::Model(model) => format!("Open {}", model.title()),
             Self::Qconfig(backend) => format!("Qconfig {backend}"),
+            Self::Method(false) => "Method: post-training quantization (PTQ)".to_owned(),
+            Self::Method(true) => "Method: quantization-aware training (QAT)".to_owned(),
             Self::Node(name) => name.clone(),
         }
     }
@@ -141,6 +146,7 @@ impl Action {
             Self::Browse(_) => "file",
             Self::Model(_) => "model",
             Self::Qconfig(_) => "qconfig",
+            Self::Method(_) => "method",
             Self::Node(_) => "layer",
             Self::Run
             | Self::RunAll
@@ -186,6 +192,7 @@ impl Action {
             | Self::Browse(_)
             | Self::Model(_)
             | Self::Qconfig(_)
+            | Self::Method(_)
             | Self::Node(_) => None,
         }
     }
@@ -204,6 +211,7 @@ impl Action {
             Self::Redo => view.allows(CommandKind::Redo),
             Self::Save => view.allows(CommandKind::Save),
             Self::Browse(_) | Self::Model(_) => view.running.is_none(),
+            Self::Method(_) => view.allows(CommandKind::ChooseMethod),
             Self::Qconfig(_)
             | Self::Theme
             | Self::Larger
@@ -260,6 +268,10 @@ impl Action {
                 bench.open_chosen();
             }
             Self::Qconfig(backend) => bench.choices.take_backend(*backend),
+            Self::Method(by_qat) => {
+                bench.choices.by_qat = *by_qat;
+                bench.ask(Command::ChooseMethod(bench.choices.method()));
+            }
             Self::Node(name) => bench.show_node(name, view),
         }
     }

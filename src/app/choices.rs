@@ -163,9 +163,14 @@ impl Choices {
         };
         self.preprocess = recipe.preprocess.clone();
         self.train = recipe.train;
+        self.by_qat = !recipe.method.is_ptq();
+        if let Method::Qat(training) = recipe.method {
+            self.qat = training;
+        }
         self.unfused = recipe.unfused.clone();
         self.qconfig = recipe.qconfig.clone();
-        self.calibration = recipe.calibration;
+        // Looking ahead is the window's way, not the recipe's.
+        self.calibration = Calibration { foresee: self.calibration.foresee, ..recipe.calibration };
         self.layers_of = recipe.model;
         self.name_the_file();
     }

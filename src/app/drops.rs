@@ -57,8 +57,9 @@ pub(super) fn drops_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
         bench.reading = None;
     }
     match read {
-        Some(Ok(recipe)) => {
+        Some(Ok(mut recipe)) => {
             bench.choices.take_recipe(&recipe);
+            recipe.calibration = bench.choices.calibration;
             bench.ask(Command::Open(recipe));
             bench.go(Step::Stubs);
         }

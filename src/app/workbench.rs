@@ -245,6 +245,13 @@ impl Workbench {
         &self.compare
     }
 
+    /// What is undone or brought back may be of the other method: the switch shows the session's.
+    fn keep_method(&mut self, view: &View) {
+        if let (Some(recipe), None, true) = (&view.recipe, view.running, self.requests.is_empty()) {
+            self.choices.by_qat = !recipe.method.is_ptq();
+        }
+    }
+
     /// While all steps run, shows the one that is at work; its end shows the result.
     fn follow(&mut self, view: &View) {
         if !self.following {
@@ -260,6 +267,7 @@ impl Workbench {
 /// Draws the whole window.
 pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     bench.follow(view);
+    bench.keep_method(view);
     picked(ui, bench, view);
     drops::drops_ui(ui.ctx(), bench, view);
     // What lies over the window has the keyboard; it closes by itself.

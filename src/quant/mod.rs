@@ -18,8 +18,6 @@ mod overrides;
 mod pattern;
 mod prepare;
 mod qat;
-#[cfg(test)]
-mod qat_tests;
 mod qconfig;
 mod stubs;
 #[cfg(test)]

@@ -257,3 +257,6 @@ fn each(weight: &Tensor, grids: &[(f32, f32)], f: impl Fn(f32, (f32, f32)) -> f3
     let per_group = (weight.len() / grids.len()).max(1);
     weight.data.chunks(per_group).zip(grids).flat_map(|(group, grid)| group.iter().map(|w| f(*w, *grid))).collect()
 }
+
+#[cfg(test)]
+mod tests;

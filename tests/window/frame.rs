@@ -238,17 +238,21 @@ fn a_small_window_and_twice_the_scale_clip_no_control() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut harness, textures) = finished([1280.0, 800.0], Theme::Light, folder.path());
     let always = ["Model: ", "Run all", "Search", "1 Stubs", "2 Weights", "Graph", "Code"];
-    for (size, zoom) in [([640.0, 360.0], 1.0), ([1366.0, 768.0], 2.0), ([999.0, 699.0], 1.0), ([1280.0, 800.0], 0.9)] {
-        harness.set_size(eframe::egui::Vec2::from(size));
+    // In points: 640x360 is a screen of 1280x720 at twice the scale, 683x384 one of 1366x768.
+    for (size, zoom) in [([640.0, 360.0], 1.0), ([683.0, 384.0], 2.0), ([999.0, 699.0], 1.0), ([1422.0, 889.0], 0.9)] {
         harness.ctx.set_zoom_factor(zoom);
+        harness.run_steps(3);
+        harness.set_size(eframe::egui::Vec2::from(size));
         harness.run_steps(6);
+        assert!((harness.ctx.content_rect().width() - size[0]).abs() < 2.0, "{:?}", harness.ctx.content_rect());
         let outside = outside(&harness, &always);
         assert!(outside.is_empty(), "{size:?} at {zoom}: {outside:?}");
         picture(&harness, &textures, &format!("small_{}_{}.png", size[0], (zoom * 100.0) as u32));
     }
     // The inspector is a drawer there, and the log hides.
-    harness.set_size([640.0, 360.0].into());
     harness.ctx.set_zoom_factor(1.0);
+    harness.run_steps(3);
+    harness.set_size([640.0, 360.0].into());
     harness.run_steps(4);
     assert!(harness.query_by_label("Log").is_none());
     harness.get_by_label("Inspect").click();
