@@ -161,6 +161,13 @@ fn another_choice_ends_the_way_forward_and_keeps_the_old_result_in_sight() {
     apply(&mut session, &mut view, command_of(Step::Calibrate)).expect("calibrated");
     assert_eq!(view.steps()[Step::Calibrate.index()].state, StepState::Done);
     assert!(view.as_it_was(Step::Calibrate).is_none());
+    // Nor is what one method led to brought back into the other.
+    apply(&mut session, &mut view, Command::BackTo(Step::Fuse)).expect("back");
+    assert!(view.allows(CommandKind::Redo));
+    apply(&mut session, &mut view, Command::ChooseMethod(Method::Qat(QatTraining::default()))).expect("chosen");
+    assert!(!view.allows(CommandKind::Redo));
+    let error = apply(&mut session, &mut view, Command::Redo).expect_err("it is of the other method");
+    assert!(matches!(error, SessionError::NothingUndone), "{error}");
     // Another model has no results yet.
     apply(&mut session, &mut view, Command::Open(Box::new(Recipe::new(ModelId::ResNet18)))).expect("opened");
     assert!(view.steps().iter().all(|s| s.state != StepState::Stale && s.result.is_none()));

@@ -40,8 +40,10 @@ fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, nar
             }
         });
     } else {
-        let data = ui.menu_button(short(&bench.choices.data), |ui| data_items_ui(ui, bench)).response;
-        let name = format!("Images: {}", short(&bench.choices.data));
+        let chosen = short(&bench.choices.data);
+        let data = egui::ComboBox::from_id_salt("Images").selected_text(&chosen);
+        let data = data.show_ui(ui, |ui| data_items_ui(ui, bench)).response;
+        let name = format!("Images: {chosen}");
         data.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &name));
         data.on_hover_text("Images");
         let mut backend = bench.choices.qconfig.name;

@@ -91,7 +91,9 @@ pub fn layout(chart: &Chart, width: f32, inks: &Inks) -> Picture {
     let (low, high) = span(chart);
     let x = |value: f64| left + room * (((value - low) / (high - low)) as f32).clamp(0.0, 1.0);
     let rows: f32 = chart.groups.iter().map(|g| GROUP + g.values.len() as f32 * ROW + BETWEEN).sum();
-    let (top, bottom) = (TITLE, TITLE + rows);
+    // Where the title stands elsewhere, no room is left for it.
+    let top = if chart.title.is_empty() { 0.0 } else { TITLE };
+    let bottom = top + rows;
     let mut marks = vec![text([0.0, 12.0], Anchor::Start, BODY, true, inks.strong, chart.title.clone())];
     for tick in ticks(low, high) {
         let at = x(tick);

@@ -149,8 +149,8 @@ impl Stage {
             CommandKind::Open
             | CommandKind::ChooseMethod
             | CommandKind::KeepCheckpoints
-            | CommandKind::Redo
-            | CommandKind::RunAll => true,
+            | CommandKind::RunAll
+            | CommandKind::Redo => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights
             | CommandKind::UseShippedWeights

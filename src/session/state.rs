@@ -289,11 +289,16 @@ impl Session {
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
     }
 
+    /// What was undone can no longer be brought back.
+    pub(super) fn forget_undone(&mut self) {
+        (self.undone, self.undone_recipe) = (Vec::new(), None);
+    }
+
     /// Puts a new stage in its place, dropping what was there and after it.
     pub(super) fn enter(&mut self, stage: Stage, start: Instant, to: &mut Reporter<'_>) {
         let place = stage.done().map_or(0, |s| s.index() + 1);
         self.rewind(place);
-        (self.undone, self.undone_recipe) = (Vec::new(), None);
+        self.forget_undone();
         let stage = Arc::new(stage);
         self.history.push(stage.clone());
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));

@@ -99,7 +99,13 @@ impl View {
                     self.if_converted.clear();
                 }
             }
-            Event::Recipe(recipe) => self.recipe = Some(recipe),
+            Event::Recipe(recipe) => {
+                // What is undone is of the other method.
+                if self.recipe.as_ref().is_some_and(|old| old.method.is_ptq() != recipe.method.is_ptq()) {
+                    self.undone = 0;
+                }
+                self.recipe = Some(recipe);
+            }
             Event::Entered { stage, seconds } => self.enter(stage, seconds),
             Event::WentBack { to, stage } => {
                 let last = to.map_or(0, |s| s.index() + 1);

@@ -126,7 +126,7 @@ pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         bench.take(Given::Recipe(path), view, ui.ctx());
     }
     let inks = chart_inks(theme::palette(ui));
-    for chart in charts(&bench.runs.shown(), theme::palette(ui).dark) {
+    for chart in charts(&bench.runs.shown()) {
         ui.add_space(theme::GAP);
         draw_chart_ui(ui, &chart, &inks);
     }
@@ -231,9 +231,9 @@ fn name(kept: &KeptRun) -> String {
 }
 
 /// Size beside the published figures, accuracy with its interval, time of one image.
-fn charts(runs: &[&KeptRun], dark: bool) -> [Chart; 3] {
+fn charts(runs: &[&KeptRun]) -> [Chart; 3] {
     let ink = |tone: Tone| {
-        let [r, g, b, _] = tone.ink(dark).to_array();
+        let [r, g, b, _] = tone.fill().to_array();
         [r, g, b]
     };
     let value = |name: &str, value: f64, text: String, tone| Value {
@@ -336,7 +336,7 @@ fn save(runs: &[&KeptRun], kind: Kind, folder: &Path) -> Result<String, String> 
     match kind {
         Kind::Csv => write("runs.csv", chart::csv(rows(runs).iter().map(Vec::as_slice)).as_bytes())?,
         Kind::Png | Kind::Svg => {
-            for (name, chart) in names.into_iter().zip(charts(runs, false)) {
+            for (name, chart) in names.into_iter().zip(charts(runs)) {
                 let svg = chart::svg(&chart::layout(&chart, WIDTH, &inks), &inks);
                 if kind == Kind::Svg {
                     write(&format!("{name}.svg"), svg.as_bytes())?;
