@@ -169,7 +169,7 @@ impl Choices {
         }
         self.unfused = recipe.unfused.clone();
         self.qconfig = recipe.qconfig.clone();
-        // Looking ahead is the window's way, not the recipe's.
+        // Whether accuracy is foreseen while calibrating is the window's, and in no file.
         self.calibration = Calibration { foresee: self.calibration.foresee, ..recipe.calibration };
         self.layers_of = recipe.model;
         self.name_the_file();

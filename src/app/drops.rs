@@ -59,6 +59,7 @@ pub(super) fn drops_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
     match read {
         Some(Ok(mut recipe)) => {
             bench.choices.take_recipe(&recipe);
+            // No file says whether accuracy is foreseen while calibrating: that is the window's.
             recipe.calibration = bench.choices.calibration;
             bench.ask(Command::Open(recipe));
             bench.go(Step::Stubs);

@@ -27,9 +27,10 @@ pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow
 
 fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, narrow: bool) {
     pick_ui(ui, "Model", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
-    method_ui(ui, bench, view);
     if narrow {
         ui.menu_button("Setup", |ui| {
+            method_ui(ui, bench, view);
+            ui.separator();
             data_items_ui(ui, bench);
             ui.separator();
             for backend in Backend::ALL {
@@ -40,6 +41,7 @@ fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, nar
             }
         });
     } else {
+        method_ui(ui, bench, view);
         let chosen = short(&bench.choices.data);
         let data = egui::ComboBox::from_id_salt("Images").selected_text(&chosen);
         let data = data.show_ui(ui, |ui| data_items_ui(ui, bench)).response;
