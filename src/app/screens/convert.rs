@@ -134,7 +134,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
         }
     });
     if let (Some(a), Some(b)) = (float.accuracy, int8.accuracy) {
-        let [a, b] = [a, b].map(|a| interval(a, m.images));
+        let [a, b] = [a, b].map(|a| number::wilson(a, m.images));
         let text = format!(
             "On {} held-out images. 95\u{2009}% intervals: float {} to {}, int8 {} to {}.",
             number::count(m.images),
@@ -199,28 +199,5 @@ fn speed(faster: f64) -> String {
         format!("{} faster", number::times(faster))
     } else {
         format!("{} slower", number::times(1.0 / faster))
-    }
-}
-
-/// Wilson's 95 % interval of a fraction of `n` images.
-fn interval(fraction: f64, n: usize) -> (f64, f64) {
-    const Z: f64 = 1.959_964;
-    let n = n.max(1) as f64;
-    let z2 = Z * Z;
-    let middle = (fraction + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half = Z / (1.0 + z2 / n) * (fraction * (1.0 - fraction) / n + z2 / (4.0 * n * n)).sqrt();
-    ((middle - half).max(0.0), (middle + half).min(1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Wilson's interval of 90 of 100 is 0.8256 to 0.9448.
-    #[test]
-    fn the_interval_is_wilsons() {
-        let (low, high) = interval(0.9, 100);
-        assert!((low - 0.8256).abs() < 1e-4 && (high - 0.9448).abs() < 1e-4, "{low} {high}");
-        assert!((interval(1.0, 10).1 - 1.0).abs() < 1e-12);
     }
 }
