@@ -25,9 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, batch, threads] = arguments.as_slice() else { return Err("infer_speed MODEL BATCH THREADS".into()) };
     let (batch, threads): (usize, usize) = (batch.parse()?, threads.parse()?);
     let (float, int8) = synthetic_pair(model.parse()?, ModelConfig { classes: 33, size: 224 })?;
-    let float = Model::new(&float, &Device::Cpu)?;
+    let float = Model::with_threads(&float, &Device::Cpu, threads)?;
     let mut plan = Plan::new(&int8, &PlanOptions { isa: None, threads })?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let images: Vec<f32> = (0..batch * 3 * 224 * 224).map(|i| (i * 7919 % 1000) as f32 / 250.0 - 2.0).collect();
     let mut out = std::io::stdout().lock();
     let peak = Kernels::new(Some(plan.isa()), threads)?.peak_macs_per_second();
@@ -39,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         match what.as_str() {
             "int8" => drop(plan.run(&images, batch)),
-            "float" => drop(pool.install(|| float.run(&images, batch))?),
+            "float" => drop(float.run(&images, batch)?),
             other => return Err(format!("`{other}`: expected float or int8").into()),
         }
         writeln!(out, "{}", start.elapsed().as_secs_f64() * 1e3)?;

@@ -1,6 +1,6 @@
-use std::{fmt, ops::Range, str::FromStr};
+use std::{fmt, ops::Range, str::FromStr, sync::Arc};
 
-use super::pool::Pool;
+use super::{float::Threads, pool::Pool};
 
 /// An instruction set that has kernels of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,7 +97,7 @@ impl FromStr for Isa {
 #[derive(Debug)]
 pub struct Kernels {
     isa: Isa,
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 /// Multiply-adds below which waking another thread costs more than it saves.
@@ -122,7 +122,7 @@ impl Kernels {
             Some(isa) => isa,
             None => Isa::ALL.iter().copied().rev().find(|i| i.is_available()).unwrap_or(Isa::Scalar),
         };
-        Ok(Self { isa, pool: Pool::new(threads.max(1)) })
+        Ok(Self { isa, pool: Arc::new(Pool::new(threads.max(1))) })
     }
 
     /// Which instruction set these are for.
@@ -133,6 +133,11 @@ impl Kernels {
     /// Threads that take part, the caller's included.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// The same threads for float kernels.
+    pub fn float_threads(&self) -> Threads {
+        Threads::sharing(Arc::clone(&self.pool))
     }
 
     /// Calls `f` on every part of `0..parts`, on several threads where `work` (in multiply-adds) is worth it.

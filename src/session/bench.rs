@@ -102,7 +102,7 @@ pub fn bench(subject: &BenchSubject, options: &BenchOptions) -> Result<Benchmark
         BenchSubject::Synthetic(model, config) => {
             let (fused, int8) = synthetic_pair(*model, *config)?;
             let plan = Plan::new(&int8, &plan_options)?;
-            (Some(Model::new(&fused, &Device::Cpu)?), int8, plan)
+            (Some(Model::with_threads(&fused, &Device::Cpu, plan_options.threads)?), int8, plan)
         }
         BenchSubject::File(path) => {
             let (graph, plan) = Int8Model::with_options(path, &plan_options)?.into_parts();
@@ -111,7 +111,7 @@ pub fn bench(subject: &BenchSubject, options: &BenchOptions) -> Result<Benchmark
     };
     let shape = graph.input_shape();
     let images = images(options.batch * shape.len());
-    let (float, int8) = alternate(float.as_ref(), &mut plan, &images, options, plan_options.threads)?;
+    let (float, int8) = alternate(float.as_ref(), &mut plan, &images, options)?;
     let peak = Kernels::new(Some(plan.isa()), plan_options.threads).ok().and_then(|k| k.peak_macs_per_second());
     let layers = if options.layers { layers(&mut plan, &images[..shape.len()], peak) } else { Vec::new() };
     Ok(Benchmark {
@@ -168,13 +168,8 @@ fn alternate(
     plan: &mut Plan,
     images: &[f32],
     options: &BenchOptions,
-    threads: usize,
 ) -> Result<(Option<Latency>, Latency), SessionError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let run_float = |model: &Model| match &pool {
-        Ok(pool) => pool.install(|| model.run(images, options.batch)),
-        Err(_) => model.run(images, options.batch),
-    };
+    let run_float = |model: &Model| model.run(images, options.batch);
     for _ in 0..WARM_UP {
         float.map(run_float).transpose()?;
         plan.run(images, options.batch);

@@ -3,9 +3,9 @@ use candle_core::{DType, Result as Candle, Shape, Tensor};
 use super::{
     forward::{conv_geometry, dims, function, linear_geometry, pool_geometry},
     learned::OUTPUT_STEP,
-    model::live,
     ops::{change, map1, map2, map3},
     trainable::{Pass, Trainable},
+    walk::live,
 };
 use crate::{
     exec::{Checkpoint, ExecError},

@@ -4,9 +4,9 @@ use super::{
     backward::{Gradients, input_grad, weight_grad},
     forward::{conv_geometry, convolve_with, linear_geometry, scale_and_shift},
     learned::{LEVELS, WEIGHT_STEP},
-    model::live,
     ops::{map1, map2, map3},
     trainable::{FakeWeight, Pass, Trainable},
+    walk::live,
 };
 use crate::{
     exec::ExecError,

@@ -1,77 +1,83 @@
-use std::ops::ControlFlow;
-
-use candle_core::Tensor;
+use std::{ops::ControlFlow, sync::Mutex};
 
 use super::{
-    Activation,
-    forward::{conv_geometry, dims, evaluate, linear_geometry},
-    ops::map1,
-    parameters::Parameters,
+    Activation, Device,
+    layer::{Conv, Layer},
+    walk::{check_input, last_use, refuse_int8, refuse_training},
 };
 use crate::{
     exec::ExecError,
-    graph::{self, Conv2d, Graph, Linear, NodeId, Numeric, Op, Shape},
+    graph::{Graph, NodeId, Numeric, Op},
     kernels::{
         fake_quantize,
-        float::{PackedConv, SumOrder, in_pool, to_nhwc},
+        float::{self as kernel, Threads, to_nhwc},
     },
 };
 
-/// Where a float graph runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// All cores.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU, by its number.
-    Cuda(usize),
-}
-
-impl Device {
-    /// Candle's device.
-    ///
-    /// # Errors
-    /// [`ExecError::Device`] where this build or machine lacks it.
-    pub(super) fn open(self) -> Result<candle_core::Device, ExecError> {
-        match self {
-            Self::Cpu => Ok(candle_core::Device::Cpu),
-            Self::Cuda(number) => Err(ExecError::Device {
-                device: format!("CUDA device {number}"),
-                detail: "its kernels are not in this build".to_owned(),
-            }),
-        }
-    }
-}
-
-/// What is shown each node's output.
-type Visit<'a> = dyn FnMut(NodeId, &Tensor) -> Result<ControlFlow<()>, ExecError> + 'a;
-
-/// A float graph, its parameters uploaded, ready to run.
+/// A float graph, its weights packed, ready to run.
 #[derive(Debug)]
 pub struct Model {
     graph: Graph,
-    /// Of the nodes that are not packed.
-    params: Parameters,
-    /// The dense convolutions and linear layers.
-    packed: Vec<Option<PackedConv>>,
-    device: candle_core::Device,
-    /// For each node, the last one that reads it.
+    works: Vec<Work>,
+    /// For each node, the one whose values are its own: itself, or before it what it passes on.
+    sources: Vec<NodeId>,
+    /// For each source, the last node that reads its values.
     last_use: Vec<NodeId>,
+    /// For each convolution, the node that can be computed along with it, being its only reader.
+    tails: Vec<Option<NodeId>>,
+    threads: Threads,
+    /// Buffers of the run before.
+    spare: Mutex<Vec<Vec<f32>>>,
 }
 
+/// How a node is computed.
+#[derive(Debug)]
+enum Work {
+    Image,
+    /// Its values are its input's.
+    Nothing,
+    Layer(Layer),
+    /// One layer for each input, each a part of the output.
+    Parts(Vec<Layer>),
+}
+
+/// What is shown each node's output.
+type Visit<'a> = dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()> + 'a;
+
 impl Model {
-    /// Uploads the parameters of a float graph: plain, stubbed, fused, observed or fake-quantized.
+    /// Packs the parameters of a float graph: plain, stubbed, fused, observed or fake-quantized. It runs on as many threads
+    /// as the process has for it.
     ///
     /// # Errors
     /// [`ExecError::Unsupported`] for an int8 node or one in the QAT form, [`ExecError::Device`] for a device that is not
     /// there.
     pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
+        Self::with_threads(graph, device, rayon::current_num_threads())
+    }
+
+    /// The same on `threads` threads, the caller's included; 0 counts as 1.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn with_threads(graph: &Graph, device: &Device, threads: usize) -> Result<Self, ExecError> {
         refuse_int8(graph)?;
         refuse_training(graph)?;
-        let device = device.open()?;
-        let packed = graph.iter().map(|(id, _)| pack(graph, id)).collect::<Result<Vec<_>, _>>()?;
-        let params = Parameters::of(graph, &device, |id| packed[id.index()].is_none())?;
-        Ok(Self { graph: graph.clone(), params, packed, device, last_use: last_use(graph) })
+        device.open()?;
+        let works = graph.iter().map(|(id, _)| Work::new(graph, id)).collect::<Result<Vec<_>, _>>()?;
+        let sources = sources(graph, &works);
+        let mut last = last_use(graph);
+        for (id, source) in sources.iter().enumerate() {
+            last[source.index()] = last[source.index()].max(last[id]);
+        }
+        Ok(Self {
+            tails: tails(graph, &works, &sources),
+            graph: graph.clone(),
+            works,
+            sources,
+            last_use: last,
+            threads: Threads::new(threads),
+            spare: Mutex::default(),
+        })
     }
 
     /// Logits, `[batch, classes]`, of `batch` images, `[batch, channels, height, width]`.
@@ -79,9 +85,13 @@ impl Model {
     /// # Errors
     /// [`ExecError::Input`] where `images` is not that long.
     pub fn run(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, ExecError> {
-        let input = upload(&self.graph, images, batch, &self.device)?;
-        let logits = in_pool(|| self.walk(input, &mut |_, _| Ok(ControlFlow::Continue(()))))?;
-        Ok(logits.map_or_else(|| Ok(Vec::new()), |l| l.flatten_all()?.to_vec1())?)
+        let mut logits = Vec::new();
+        let output = self.graph.output();
+        self.walk(images, batch, &|id| id == output, &mut |_, values| {
+            logits.extend_from_slice(values.as_slice());
+            ControlFlow::Continue(())
+        })?;
+        Ok(logits)
     }
 
     /// Runs a batch and shows the output of every observed node to `visit`, in order; stops at once when it says so.
@@ -95,7 +105,7 @@ impl Model {
         visit: &mut dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()>,
     ) -> Result<(), ExecError> {
         let observed = |id: NodeId| matches!(self.graph.node(id).numeric, Numeric::Observed(_));
-        self.run_traced(images, batch, &observed, visit)
+        self.walk(images, batch, &observed, visit)
     }
 
     /// As [`Model::run_observed`] for the nodes that `wanted` picks.
@@ -109,148 +119,160 @@ impl Model {
         wanted: &dyn Fn(NodeId) -> bool,
         visit: &mut dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()>,
     ) -> Result<(), ExecError> {
-        let input = upload(&self.graph, images, batch, &self.device)?;
-        self.walk(input, &mut |id, value| {
-            if !wanted(id) {
-                return Ok(ControlFlow::Continue(()));
+        self.walk(images, batch, wanted, visit)
+    }
+
+    /// Evaluates node by node, in buffers that are used again after a value's last reader.
+    fn walk(
+        &self,
+        images: &[f32],
+        batch: usize,
+        wanted: &dyn Fn(NodeId) -> bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), ExecError> {
+        check_input(&self.graph, images, batch)?;
+        let spare = self.spare.lock().map(|mut spare| std::mem::take(&mut *spare)).unwrap_or_default();
+        let mut buffers = Buffers { spare, of: self.graph.iter().map(|_| None).collect() };
+        for (id, node) in self.graph.iter() {
+            let source = self.sources[id.index()];
+            if source == id && buffers.of[id.index()].is_none() {
+                let tail = self.tails[id.index()].filter(|_| !wanted(id));
+                self.threads.run(|| self.compute(images, batch, id, tail, &mut buffers));
             }
-            Activation::of(value, self.graph.node(id).shape, |a| visit(id, a))
-        })?;
+            if wanted(id) {
+                let values = buffers.values(source, batch * node.shape.len());
+                if visit(id, &Activation::new(values, node.shape)).is_break() {
+                    break;
+                }
+            }
+            let read = node.inputs.iter().map(|i| self.sources[i.index()]);
+            read.chain([source]).filter(|s| self.last_use[s.index()] <= id).for_each(|s| buffers.free(s));
+        }
+        buffers.of.iter_mut().for_each(|buffer| buffers.spare.extend(buffer.take()));
+        if let Ok(mut spare) = self.spare.lock() {
+            *spare = buffers.spare;
+        }
         Ok(())
     }
 
-    /// Evaluates node by node, freeing each value after its last reader; `None` where `visit` broke off.
-    fn walk(&self, input: Tensor, visit: &mut Visit<'_>) -> Result<Option<Tensor>, ExecError> {
-        let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes.len()];
-        for (id, node) in self.graph.iter() {
-            let value = if node.inputs.is_empty() {
-                input.clone()
-            } else {
-                let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                let value = match &self.packed[id.index()] {
-                    Some(conv) => {
-                        let batch = inputs[0].dim(0)?;
-                        map1("convolution", inputs[0], dims(batch, node.shape), |x, y| conv.run(batch, x, y))?
-                    }
-                    None => evaluate(&self.graph, id, &inputs, &self.params)?,
-                };
-                fake_quantized(&node.numeric, value)?
-            };
-            if visit(id, &value)?.is_break() {
-                return Ok(None);
+    /// Computes a node, along with the one that reads it alone where `tail` names it.
+    fn compute(&self, images: &[f32], batch: usize, id: NodeId, tail: Option<NodeId>, buffers: &mut Buffers) {
+        let node = self.graph.node(id);
+        let len = batch * node.shape.len();
+        let mut out = buffers.take(len);
+        let y = &mut out[..len];
+        let value = |i: &NodeId| {
+            buffers.values(self.sources[i.index()], batch * self.graph.node(*i).shape.len())
+        };
+        match (&self.works[id.index()], tail) {
+            (Work::Image, _) => to_nhwc(images, node.shape.c, node.shape.pixels(), y),
+            (Work::Layer(Layer::Conv(conv)), Some(tail)) => {
+                let x = value(&node.inputs[0]);
+                let reader = self.graph.node(tail);
+                let other = reader.inputs.iter().find(|i| self.sources[i.index()] != id);
+                run_with_tail(conv, batch, x, &self.works[tail.index()], other.map(value), y);
             }
-            values[id.index()] = Some(value);
-            for i in &node.inputs {
-                if self.last_use[i.index()] == id {
-                    values[i.index()] = None;
-                }
+            (Work::Layer(layer), _) => {
+                let inputs: Vec<&[f32]> = node.inputs.iter().map(value).collect();
+                layer.run(batch, &inputs, y);
             }
+            (Work::Parts(parts), _) => {
+                parts.iter().zip(&node.inputs).for_each(|(part, input)| part.run(batch, &[value(input)], y));
+            }
+            // Only where its values are moved to levels.
+            (Work::Nothing, _) => y.copy_from_slice(value(&node.inputs[0])),
         }
-        Ok(values[self.graph.output().index()].take())
+        let id = tail.unwrap_or(id);
+        if let Numeric::FakeQuantized(q) = &self.graph.node(id).numeric {
+            let mut levels = buffers.take(len);
+            fake_quantize(&out[..len], q.scale, q.zero_point, q.qmax, &mut levels[..len]);
+            buffers.spare.push(std::mem::replace(&mut out, levels));
+        }
+        buffers.of[id.index()] = Some(out);
     }
 }
 
-/// A node's output as its [`Numeric`] wants it: moved to its levels where it is fake-quantized.
-pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor, ExecError> {
-    match numeric {
-        Numeric::Float | Numeric::Observed(_) | Numeric::Learned(_) | Numeric::Int8(_) => Ok(value),
-        Numeric::FakeQuantized(q) => Ok(map1("fake quantize", &value, value.shape(), |x, y| {
-            fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
-        })?),
+/// A convolution, and in each part of its output the function or the sum that reads it.
+fn run_with_tail(conv: &Conv, batch: usize, x: &[f32], tail: &Work, other: Option<&[f32]>, y: &mut [f32]) {
+    match (tail, other) {
+        (Work::Layer(Layer::Apply(f)), None) => conv.run_then(batch, x, y, &|_, part| kernel::apply_to(part, *f)),
+        (Work::Layer(Layer::Add { relu }), Some(other)) => conv.run_then(batch, x, y, &|first, part| {
+            kernel::add_to(part, &other[first..first + part.len()], *relu);
+        }),
+        (tail, _) => unreachable!("{tail:?} is no tail"),
     }
 }
 
-/// A dense convolution or a linear layer, packed; `None` for any other node.
-fn pack(graph: &Graph, id: NodeId) -> Result<Option<PackedConv>, ExecError> {
-    let node = graph.node(id);
-    let values = |bias: &Option<graph::Tensor>| bias.as_ref().map(|b| b.data.clone());
-    let (geometry, order, weight, bias, relu) = match &node.op {
-        Op::Conv2d(c @ Conv2d { weight, bias, relu, .. }) if !c.is_depthwise() => {
-            let geometry = conv_geometry(c, node, graph.node(node.inputs[0]).shape, 1)?;
-            (geometry, SumOrder::conv(&geometry), weight, bias, *relu)
+impl Work {
+    fn new(graph: &Graph, id: NodeId) -> Result<Self, ExecError> {
+        let node = graph.node(id);
+        if node.inputs.is_empty() {
+            return Ok(Self::Image);
         }
-        Op::Linear(Linear { weight, bias, relu, .. }) => {
-            let geometry = linear_geometry(1, graph.node(node.inputs[0]).shape, node.shape);
-            (geometry, SumOrder::linear(), weight, bias, *relu)
-        }
-        Op::Input
-        | Op::QuantStub
-        | Op::DeQuantStub
-        | Op::Conv2d(_)
-        | Op::BatchNorm2d(_)
-        | Op::Activation(_)
-        | Op::MaxPool2d(_)
-        | Op::AdaptiveAvgPool2d
-        | Op::MeanHw
-        | Op::Add { .. }
-        | Op::Mul
-        | Op::Cat
-        | Op::Chunk { .. }
-        | Op::ChannelShuffle { .. }
-        | Op::Flatten
-        | Op::Dropout { .. }
-        | Op::StochasticDepth { .. } => return Ok(None),
-    };
-    // An int8 weight was refused before.
-    let Some(weight) = weight.float() else { return Ok(None) };
-    Ok(Some(PackedConv::new(&geometry, order, &weight.data, values(bias).as_deref(), relu)))
+        Ok(match &node.op {
+            Op::Cat => Self::Parts((0..node.inputs.len()).map(|i| Layer::cat(graph, node, i)).collect()),
+            Op::Flatten if graph.node(node.inputs[0]).shape.pixels() == 1 => Self::Nothing,
+            _ => match Layer::new(graph, id)? {
+                Layer::Identity => Self::Nothing,
+                layer => Self::Layer(layer),
+            },
+        })
+    }
 }
 
-/// A value that the order of the nodes guarantees.
-pub(super) fn live(values: &[Option<Tensor>], id: NodeId) -> &Tensor {
-    values[id.index()].as_ref().expect("a value lives until its last reader has run")
-}
-
-/// For each node the last one that reads it (the output: itself).
-pub(super) fn last_use(graph: &Graph) -> Vec<NodeId> {
-    let mut last: Vec<NodeId> = graph.iter().map(|(id, _)| id).collect();
+/// See [`Model::sources`].
+fn sources(graph: &Graph, works: &[Work]) -> Vec<NodeId> {
+    let mut sources: Vec<NodeId> = Vec::new();
     for (id, node) in graph.iter() {
-        for input in &node.inputs {
-            last[input.index()] = id;
-        }
+        let moved = matches!(node.numeric, Numeric::FakeQuantized(_));
+        let passes = matches!(works[id.index()], Work::Nothing) && !moved;
+        sources.push(if passes { sources[node.inputs[0].index()] } else { id });
     }
-    last
+    sources
 }
 
-/// An error that names the first int8 node.
-pub(super) fn refuse_int8(graph: &Graph) -> Result<(), ExecError> {
-    match graph.nodes.iter().find(|n| n.numeric.qparams().is_some()) {
-        Some(node) => Err(ExecError::Unsupported {
-            node: node.name.clone(),
-            op: node.op.name(),
-            detail: "its output is int8: run a converted model with the int8 engine".to_owned(),
-        }),
-        None => Ok(()),
+/// See [`Model::tails`].
+fn tails(graph: &Graph, works: &[Work], sources: &[NodeId]) -> Vec<Option<NodeId>> {
+    let mut readers = vec![Vec::new(); graph.nodes.len()];
+    for (id, node) in graph.iter() {
+        node.inputs.iter().for_each(|i| readers[i.index()].push(id));
     }
+    let tail = |(id, node): (NodeId, &crate::graph::Node)| {
+        let moved = matches!(node.numeric, Numeric::FakeQuantized(_));
+        let (Work::Layer(Layer::Conv(_)), [reader], false) = (&works[id.index()], &readers[id.index()][..], moved) else {
+            return None;
+        };
+        let before = graph.node(*reader).inputs.iter().all(|i| *i == id || sources[i.index()] < id && *i < id);
+        let fits = match &works[reader.index()] {
+            Work::Layer(Layer::Apply(_)) => true,
+            Work::Layer(Layer::Add { .. }) => before,
+            Work::Layer(_) | Work::Image | Work::Nothing | Work::Parts(_) => false,
+        };
+        fits.then_some(*reader)
+    };
+    graph.iter().map(tail).collect()
 }
 
-/// An error that names the first node that only a [`super::Trainable`] runs.
-pub(super) fn refuse_training(graph: &Graph) -> Result<(), ExecError> {
-    let in_training = |n: &&graph::Node| matches!(n.numeric, Numeric::Learned(_)) || n.op.bn().is_some();
-    match graph.nodes.iter().find(in_training) {
-        Some(node) => Err(ExecError::Unsupported {
-            node: node.name.clone(),
-            op: node.op.name(),
-            detail: "it is in the form for training with fake quantization: evaluate what `fake_quantize_qat` or \
-                     `convert_qat` makes of it"
-                .to_owned(),
-        }),
-        None => Ok(()),
-    }
+/// Values of nodes, each at the start of a buffer at least as long.
+struct Buffers {
+    spare: Vec<Vec<f32>>,
+    of: Vec<Option<Vec<f32>>>,
 }
 
-/// Images to the input's tensor, channels innermost.
-pub(super) fn upload(
-    graph: &Graph,
-    images: &[f32],
-    batch: usize,
-    device: &candle_core::Device,
-) -> Result<Tensor, ExecError> {
-    let Shape { c, h, w } = graph.input_shape();
-    let image = c * h * w;
-    if images.len() != batch * image {
-        return Err(ExecError::Input { found: images.len(), batch, image, expected: batch * image });
+impl Buffers {
+    /// A buffer for `len` values, holding what it held: the smallest that will do.
+    fn take(&mut self, len: usize) -> Vec<f32> {
+        let fits = (0..self.spare.len()).filter(|i| self.spare[*i].len() >= len).min_by_key(|i| self.spare[*i].len());
+        fits.map_or_else(|| vec![0.0; len], |i| self.spare.swap_remove(i))
     }
-    let uploaded = Tensor::from_slice(images, (batch, c, h, w), device)?;
-    Ok(map1("upload", &uploaded, (batch, h, w, c), |x, y| to_nhwc(x, c, h * w, y))?)
+
+    /// The first `len` values of a node, which the order of the nodes guarantees.
+    fn values(&self, id: NodeId, len: usize) -> &[f32] {
+        let values = self.of[id.index()].as_ref().expect("a value lives until its last reader has run");
+        &values[..len]
+    }
+
+    fn free(&mut self, id: NodeId) {
+        self.spare.extend(self.of[id.index()].take());
+    }
 }

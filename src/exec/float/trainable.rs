@@ -5,9 +5,9 @@ use super::{
     conv_bn::ConvBn,
     forward::{dims, evaluate, function, scale_and_shift},
     learned::{Learned, OUTPUT_STEP},
-    model::{last_use, live, refuse_int8, upload},
     ops::{change, map1, map2, map3},
     parameters::{Parameter, Parameters},
+    walk::{last_use, live, refuse_int8, upload},
 };
 use crate::{
     exec::{Checkpoint, ExecError},

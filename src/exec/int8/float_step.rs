@@ -1,8 +1,8 @@
 use super::{
-    float_layer::FloatLayer,
     step::{Place, Step},
 };
 use crate::{
+    exec::float::Layer,
     graph::QParams,
     kernels::{
         Levels, Map, dequantize_values, fake_quantize,
@@ -36,11 +36,11 @@ impl Step {
     }
 
     /// Runs a float layer between buffers of the arena.
-    pub(super) fn run_float(&self, layer: &FloatLayer, threads: &Threads, arena: &mut [u8]) {
+    pub(super) fn run_float(&self, layer: &Layer, threads: &Threads, arena: &mut [u8]) {
         let to = &self.output;
         let run = |inputs: &[&[f32]], out: &mut [u8]| {
             let out = values_mut(out, to.map);
-            threads.run(layer.work(out.len()), || layer.run(inputs, out));
+            threads.run(|| layer.run(1, inputs, out));
         };
         match &self.inputs[..] {
             [x] => {
@@ -64,7 +64,7 @@ impl Step {
     pub(super) fn fake_quantize(&self, q: QParams, threads: &Threads, arena: &mut [u8]) {
         let Place { range, map } = &self.output;
         let y = values_mut(&mut arena[range.clone()], *map);
-        threads.run(y.len(), || {
+        threads.run(|| {
             f32::with_scratch(y.len(), |x| {
                 x.copy_from_slice(y);
                 fake_quantize(x, q.scale, q.zero_point, q.qmax, y);

@@ -1,11 +1,10 @@
 use super::{
     arena::{self, Need},
-    float_layer::FloatLayer,
     layout::{Layout, Role, is_border, is_int8, reads_image},
     step::{Layer, Place, Step, StepOp},
 };
 use crate::{
-    exec::ExecError,
+    exec::{ExecError, float},
     graph::{Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Tensor, Weight},
     kernels::{Add, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table},
 };
@@ -171,10 +170,10 @@ fn lower_float(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<()
         }
         Op::Cat => {
             for (i, input) in node.inputs.iter().enumerate() {
-                push(StepOp::Float(Box::new(FloatLayer::cat(cx.graph, node, i))), &[*input]);
+                push(StepOp::Float(Box::new(float::Layer::cat(cx.graph, node, i))), &[*input]);
             }
         }
-        _ => push(StepOp::Float(Box::new(FloatLayer::new(cx.graph, id)?)), &node.inputs),
+        _ => push(StepOp::Float(Box::new(float::Layer::new(cx.graph, id)?)), &node.inputs),
     }
     match node.numeric {
         Numeric::FakeQuantized(q) => push(StepOp::FakeQuantize(q), &[]),

@@ -9,7 +9,6 @@
 //! This room knows graphs and kernels, and nothing of candle: a file runs without it.
 
 mod arena;
-mod float_layer;
 mod float_step;
 mod layout;
 mod lower;
@@ -87,12 +86,11 @@ impl Plan {
         let kernels = Kernels::new(options.isa, options.threads)?;
         let layout = layout::Layout::new(graph, fusing)?;
         let (steps, bytes) = lower::lower(graph, &layout, &kernels)?;
-        let float = steps.iter().any(|s| matches!(s.op, StepOp::Float(_)));
         Ok(Self {
             graph: graph.clone(),
+            threads: kernels.float_threads(),
             kernels,
             options: *options,
-            threads: if float { Threads::new(options.threads) } else { Threads::of_process() },
             steps,
             arena: vec![0.0; bytes.div_ceil(size_of::<f32>())],
             levels: Vec::new(),

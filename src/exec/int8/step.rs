@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-use super::float_layer::FloatLayer;
 use crate::{
+    exec::float,
     graph::{NodeId, QParams},
     kernels::{
         Add, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten, interleave,
@@ -49,7 +49,7 @@ pub(super) enum StepOp {
     /// Levels to values.
     DequantizeValues { scale: f32, zero_point: u8 },
     /// Values to values.
-    Float(Box<FloatLayer>),
+    Float(Box<float::Layer>),
     /// Values moved to levels, where they lie.
     FakeQuantize(QParams),
     /// Values to logits.

@@ -40,13 +40,13 @@ fn lines_per_part(lines: usize) -> usize {
     lines.div_ceil(8).max(1)
 }
 
-fn out_operations(g: &Geometry) -> usize {
+pub(super) fn out_operations(g: &Geometry) -> usize {
     g.batch * g.output[0] * g.output[1] * g.channels * g.kernel[0] * g.kernel[1] / 8
 }
 
 /// Kernel rows (or columns) that meet the input at output position `at`.
 #[inline(always)]
-fn taps(g: &Geometry, dim: usize, at: usize) -> std::ops::Range<usize> {
+pub(super) fn taps(g: &Geometry, dim: usize, at: usize) -> std::ops::Range<usize> {
     let start = at * g.stride;
     let first = g.padding[dim].saturating_sub(start);
     let last = (g.input[dim] + g.padding[dim]).saturating_sub(start).min(g.kernel[dim]);

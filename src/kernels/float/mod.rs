@@ -16,6 +16,7 @@ mod matmul;
 mod norm;
 mod order;
 mod packed;
+mod packed_depthwise;
 mod parallel;
 mod pointwise;
 mod pool;
@@ -37,9 +38,10 @@ pub use fake_weight::{ChannelGrids, weight_extremes, weight_step_grad, weight_to
 pub use norm::{Moments, channel_sums, moments, norm_grad_sums, norm_input_grad, scale_shift};
 pub use order::SumOrder;
 pub use packed::PackedConv;
+pub use packed_depthwise::PackedDepthwise;
 pub use parallel::in_pool;
 pub use pointwise::{
-    Function, accumulate, add, apply, apply_grad, mul_channels, mul_channels_grad, relu_grad_from_output, scale_samples,
+    Function, accumulate, add, add_to, apply, apply_grad, apply_to, mul_channels, mul_channels_grad, relu_grad_from_output, scale_samples,
 };
 pub use pool::{max_pool, max_pool_grad, mean_pixels, mean_pixels_grad};
 pub use stats::{histogram, min_max, to_nchw, to_nhwc};

@@ -1,10 +1,12 @@
+use std::ops::Range;
+
 use super::{
     Float, Geometry, SumOrder,
-    conv::gather,
-    parallel::for_each_part,
+    parallel::{for_each, for_each_part, threads},
     simd::Level,
-    tile::{OUTSIDE, ROWS, Strip, strip, width},
+    tile::{MOST_CHANNELS, OUTSIDE, PIXELS, Place, Rows, Strip, Sum, strip},
 };
+use crate::kernels::shared::Shared;
 
 /// A dense convolution (or linear layer) for inference: its weight packed once, each output summed in a [`SumOrder`].
 ///
@@ -15,18 +17,36 @@ pub struct PackedConv {
     /// Of one image.
     geometry: Geometry,
     order: SumOrder,
-    /// Panels of [`width`] output channels, zeros behind the last; in each, a row of weights for each product in the
-    /// order of the sum.
+    panels: Vec<Panel>,
+    /// Panel by panel, zeros behind the last channel; in each, a row of weights for each product in the order of the sum.
     weight: Vec<f32>,
     /// Zeros where there is none, and behind the last channel.
     bias: Vec<f32>,
     relu: bool,
-    /// Whether patches are copied into rows first: so few channels that a tap alone is not worth a loop.
-    gathered: bool,
+    /// Whether a kernel row is one tap, read from a copy of the image with its padding: so few channels that those of one
+    /// pixel are not worth a loop.
+    row_taps: bool,
 }
 
-/// Values of the input, or of the patches, that a thread works on at a time: they stay in the second-level cache.
-const INPUT_VALUES: usize = 48 * 1024;
+/// Output channels that are computed side by side.
+#[derive(Clone, Copy, Debug)]
+struct Panel {
+    /// The first channel.
+    first: usize,
+    /// How many there are; zeros fill up the vectors.
+    count: usize,
+    /// Vectors.
+    vectors: usize,
+}
+
+/// Values of the input and of the output that a thread works on at a time: they stay in the second-level cache.
+const INPUT_VALUES: usize = 32 * 1024;
+const OUTPUT_VALUES: usize = 48 * 1024;
+/// Pixels that a thread works on at a time: at least so many that reading the weights anew costs little beside them, and
+/// no more than share a table of where their taps begin.
+const PIXELS_AT_A_TIME: Range<usize> = 72..480;
+/// More weights than these have to come from afar each time.
+const CACHED_WEIGHTS: usize = 64 * 1024;
 /// Below so many rows, and under more weights than inputs, the panels are split among the threads rather than the rows.
 const FEW_ROWS: usize = 512;
 /// Multiply-accumulates in the time of one scalar operation of [`for_each_part`]'s measure.
@@ -53,23 +73,26 @@ impl PackedConv {
         let taps = g.kernel[0] * g.kernel[1];
         assert_eq!(weight.len(), g.out_channels * g.channels * taps, "a weight of {g:?}");
         assert!(bias.is_none_or(|b| b.len() == g.out_channels), "a bias of {g:?}");
-        let width = width(level);
-        let outputs = g.out_channels.next_multiple_of(width);
+        let lanes = level.lanes();
+        let panels = panels(g.out_channels, lanes);
+        let outputs = g.out_channels.next_multiple_of(lanes);
         let mut packed = Vec::with_capacity(outputs * g.channels * taps);
-        for panel in (0..outputs).step_by(width) {
+        for panel in &panels {
             for first in (0..g.channels).step_by(order.stretch) {
                 for tap in 0..taps {
                     for channel in first..(first + order.stretch).min(g.channels) {
                         let of = |out: usize| weight.get((out * g.channels + channel) * taps + tap).copied();
-                        packed.extend((panel..panel + width).map(|out| of(out).unwrap_or(0.0)));
+                        let outs = panel.first..panel.first + panel.vectors * lanes;
+                        packed.extend(outs.map(|out| of(out).unwrap_or(0.0)));
                     }
                 }
             }
         }
         let mut padded = bias.map_or_else(Vec::new, <[f32]>::to_vec);
         padded.resize(outputs, 0.0);
-        let gathered = taps > 1 && order.stretch == g.channels;
-        Self { level, geometry, order, weight: packed, bias: padded, relu, gathered }
+        let row = g.kernel[1] * g.channels;
+        let row_taps = taps > 1 && order.stretch == g.channels && g.channels < 16 && row <= MOST_CHANNELS;
+        Self { level, geometry, order, panels, weight: packed, bias: padded, relu, row_taps }
     }
 
     /// `out = act(conv(x, weight) + bias)`, both NHWC.
@@ -77,133 +100,222 @@ impl PackedConv {
     /// # Panics
     /// Where `x` or `out` are not as long as the geometry says.
     pub fn run(&self, batch: usize, x: &[f32], out: &mut [f32]) {
+        self.run_then(batch, x, out, &|_, _| {});
+    }
+
+    /// The same; each part of the output (its first value's position, and its values: whole pixels) goes through `then`
+    /// once it is there, while it is in the cache.
+    ///
+    /// # Panics
+    /// As [`PackedConv::run`].
+    pub fn run_then(&self, batch: usize, x: &[f32], out: &mut [f32], then: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let g = Geometry { batch, ..self.geometry };
-        let (rows, depth) = (g.lines() * g.output[1], g.depth());
+        let rows = g.lines() * g.output[1];
         assert!(x.len() == batch * g.image() && out.len() == rows * g.out_channels, "activations of {g:?}");
-        let operations = rows * g.out_channels * depth / MACS_PER_OPERATION;
-        if rows < FEW_ROWS && x.len() < self.weight.len() {
-            self.run_by_panels(&g, x, operations, out);
+        let by_panels = rows < FEW_ROWS && x.len() < self.weight.len() && threads() > 1;
+        if self.row_taps {
+            padded(&g, x, |g, x| self.run_split(g, x, by_panels, out, then));
         } else {
-            self.run_by_rows(&g, x, operations, out);
+            self.run_split(&g, x, by_panels, out, then);
         }
     }
 
-    /// Each part is some lines of pixels, all channels.
-    fn run_by_rows(&self, g: &Geometry, x: &[f32], operations: usize, out: &mut [f32]) {
-        let values = if self.gathered { g.depth() } else { g.channels };
-        let lines = (INPUT_VALUES / values / g.output[1]).min(g.lines().div_ceil(4)).max(1);
-        for_each_part(out, lines * g.line(), operations, |part, out| {
-            let lines = part * lines..part * lines + out.len() / g.line();
-            self.with_rows(g, x, lines, |x, rows, starts| {
-                let width = width(self.level);
-                for first in (0..g.out_channels).step_by(width) {
-                    let last = (first + width).min(g.out_channels);
-                    self.panel(x, starts, first / width, rows, &mut out[first..], g.out_channels, last - first);
-                }
-            });
-        });
-    }
-
-    /// Each part is some panels of channels, all pixels; what they write is put in its place afterwards.
-    fn run_by_panels(&self, g: &Geometry, x: &[f32], operations: usize, out: &mut [f32]) {
-        let width = width(self.level);
-        self.with_rows(g, x, 0..g.lines(), |x, rows, starts| {
-            let mut panels = vec![0.0; rows * self.bias.len()];
-            for_each_part(&mut panels, rows * width, operations, |panel, out| {
-                self.panel(x, starts, panel, rows, out, width, width);
-            });
-            for (panel, values) in panels.chunks_exact(rows * width).enumerate() {
-                let first = panel * width;
-                let count = width.min(g.out_channels - first);
-                for (out, values) in out.chunks_exact_mut(g.out_channels).zip(values.chunks_exact(width)) {
-                    out[first..first + count].copy_from_slice(&values[..count]);
-                }
-            }
-        });
-    }
-
-    /// Calls `f` with the input of these lines, their number of pixels, and where in the input each tap of each pixel
-    /// begins.
-    fn with_rows(
+    fn run_split(
         &self,
         g: &Geometry,
         x: &[f32],
-        lines: std::ops::Range<usize>,
-        f: impl FnOnce(&[f32], usize, &[[usize; ROWS]]),
+        by_panels: bool,
+        out: &mut [f32],
+        then: &(dyn Fn(usize, &mut [f32]) + Sync),
     ) {
-        let rows = lines.len() * g.output[1];
-        if self.gathered {
-            let depth = g.depth();
-            return f32::with_scratch(rows * depth, |patches| {
-                gather(g, x, lines, 0..g.channels, None, patches);
-                f(patches, rows, &in_tiles(rows, 1, |row, _| row * depth));
-            });
+        let rows = g.lines() * g.output[1];
+        let operations = rows * g.out_channels * g.depth() / MACS_PER_OPERATION;
+        if !by_panels {
+            return self.run_by_rows(g, x, operations, out, then);
         }
-        let first = lines.start * g.output[1];
-        let starts = in_tiles(rows, g.kernel[0] * g.kernel[1], |row, tap| {
-            let (line, column) = ((first + row) / g.output[1], (first + row) % g.output[1]);
-            let (image, line) = (line / g.output[0], line % g.output[0]);
-            let y = (line * g.stride + tap / g.kernel[1]).wrapping_sub(g.padding[0]);
-            let x = (column * g.stride + tap % g.kernel[1]).wrapping_sub(g.padding[1]);
-            if y >= g.input[0] || x >= g.input[1] {
-                OUTSIDE
-            } else {
-                ((image * g.input[0] + y) * g.input[1] + x) * g.channels
-            }
-        });
-        f(x, rows, &starts);
+        self.run_by_panels(g, x, operations, out);
+        let some = rows.div_ceil(2 * threads()) * g.out_channels;
+        for_each_part(out, some, out.len(), |part, out| then(part * some, out));
     }
 
-    /// One panel of output channels at `rows` pixels, `count` of its channels written, `step` values from pixel to pixel.
-    #[expect(clippy::too_many_arguments, reason = "a block of a matrix product is that many numbers")]
-    fn panel(
+    /// Each part is some pixels, all channels.
+    fn run_by_rows(
         &self,
+        g: &Geometry,
         x: &[f32],
-        starts: &[[usize; ROWS]],
-        panel: usize,
-        rows: usize,
+        operations: usize,
         out: &mut [f32],
-        step: usize,
-        count: usize,
+        then: &(dyn Fn(usize, &mut [f32]) + Sync),
     ) {
+        let rows = g.lines() * g.output[1];
+        let some = (INPUT_VALUES / g.channels / g.stride.pow(2)).min(OUTPUT_VALUES / g.out_channels);
+        let some = some.clamp(PIXELS_AT_A_TIME.start, PIXELS_AT_A_TIME.end);
+        let parts = if threads() == 1 { 1 } else { 2 * threads() };
+        let share = rows.div_ceil(parts).max(PIXELS_AT_A_TIME.start / 2);
+        let pixels = some.min(share).next_multiple_of(2 * PIXELS[2]);
+        for_each_part(out, pixels * g.out_channels, operations, |part, out| {
+            let rows = part * pixels..part * pixels + out.len() / g.out_channels;
+            // SAFETY: this part is ours.
+            self.with_rows(g, x, rows, |rows, pitch| unsafe {
+                let out = Shared::new(out);
+                (0..self.panels.len()).for_each(|panel| self.panel(panel, rows, pitch, &out));
+            });
+            then(part * pixels * g.out_channels, out);
+        });
+    }
+
+    /// Each part is some panels of channels, all pixels.
+    fn run_by_panels(&self, g: &Geometry, x: &[f32], operations: usize, out: &mut [f32]) {
+        let out = Shared::new(out);
+        self.with_rows(g, x, 0..g.lines() * g.output[1], |rows, pitch| {
+            // SAFETY: a panel's channels are written by it alone.
+            for_each(self.panels.len(), operations, |panel| unsafe { self.panel(panel, rows, pitch, &out) });
+        });
+    }
+
+    /// Calls `f` with where each tap of these pixels begins, and the values from one stretch of channels to the next.
+    fn with_rows(&self, g: &Geometry, x: &[f32], pixels: Range<usize>, f: impl FnOnce(&Rows<'_>, usize)) {
+        let (c, stretch) = (g.channels, self.order.stretch);
+        let [rows, columns] = if self.row_taps { [g.kernel[0], 1] } else { g.kernel };
+        let mut starts = Vec::with_capacity(pixels.len() * rows * columns);
+        if self.row_taps || rows * columns == 1 || stretch == c {
+            push_starts(g, [rows, columns], pixels, 0, c, &mut starts);
+            let reach = if self.row_taps { g.kernel[1] * c } else { c };
+            return f(&Rows::new(x, &starts, rows * columns, reach), stretch);
+        }
+        // Side by side only what is summed together: what one tile after the other reads then stays in the first cache.
+        let lines = input_lines(g, &pixels);
+        let (first, count) = (lines.start * g.input[1], lines.len() * g.input[1]);
+        push_starts(g, [rows, columns], pixels, first, stretch, &mut starts);
+        let (pitch, stretches) = (count * stretch, c.div_ceil(stretch));
+        f32::with_scratch(pitch * stretches, |packed| {
+            for (i, part) in packed.chunks_exact_mut(pitch).enumerate() {
+                let some = i * stretch..((i + 1) * stretch).min(c);
+                for (to, from) in part.chunks_exact_mut(stretch).zip(x[first * c..].chunks_exact(c)) {
+                    to[..some.len()].copy_from_slice(&from[some.clone()]);
+                }
+            }
+            let reach = pitch * (stretches - 1) + c - (stretches - 1) * stretch;
+            f(&Rows::new(packed, &starts, rows * columns, reach), pitch);
+        });
+    }
+
+    /// One panel of output channels at all of `rows`, whose stretches are `pitch` values apart.
+    ///
+    /// # Safety
+    /// Nobody else touches its channels of `out` meanwhile.
+    unsafe fn panel(&self, panel: usize, rows: &Rows<'_>, pitch: usize, out: &Shared<'_, f32>) {
         let g = &self.geometry;
-        let width = width(self.level);
-        let depth = g.depth();
-        let weight = &self.weight[panel * depth * width..(panel + 1) * depth * width];
-        let bias = &self.bias[panel * width..(panel + 1) * width];
-        // Gathered patches are one tap with all its products.
-        let (taps, channels, stretch) =
-            if self.gathered { (1, depth, depth) } else { (g.kernel[0] * g.kernel[1], g.channels, self.order.stretch) };
-        for first in (0..channels).step_by(stretch) {
-            let some = stretch.min(channels - first);
-            strip(
-                self.level,
-                &Strip {
-                    x,
-                    starts,
-                    taps,
-                    rows,
-                    first,
-                    channels: some,
-                    weight: &weight[first * taps * width..(first + some) * taps * width],
-                    bias: (first == 0).then_some(bias),
-                    starts_at_bias: self.order.starts_at_bias,
-                    relu: self.relu && first + some == channels,
-                    step,
-                    count,
+        let Panel { first, count, vectors } = self.panels[panel];
+        let width = vectors * self.level.lanes();
+        let weight = &self.weight[first * g.depth()..(first + width) * g.depth()];
+        let bias = &self.bias[first..first + width];
+        // A kernel row as a tap has all its products in one stretch.
+        let (taps, channels, stretch) = if self.row_taps {
+            (g.kernel[0], g.kernel[1] * g.channels, g.kernel[1] * g.channels)
+        } else {
+            (g.kernel[0] * g.kernel[1], g.channels, self.order.stretch)
+        };
+        for (i, from) in (0..channels).step_by(stretch).enumerate() {
+            let some = from..(from + stretch).min(channels);
+            let s = Strip {
+                vectors,
+                offset: i * pitch,
+                channels: some.len(),
+                weight: &weight[some.start * taps * width..some.end * taps * width],
+                bias,
+                sum: match (i, self.order.starts_at_bias) {
+                    (0, true) => Sum::FromBias,
+                    (0, false) => Sum::PlusBias,
+                    _ => Sum::PlusOutput,
                 },
-                out,
-            );
+                relu: self.relu && some.end == channels,
+                fetch_ahead: self.weight.len() > CACHED_WEIGHTS,
+            };
+            // SAFETY: the caller's.
+            unsafe {
+                strip(self.level, &s, rows, 0..rows.len(), out, Place { first, step: g.out_channels, count });
+            }
         }
     }
 }
 
-/// `start(row, tap)` of every row and tap, for each tile of [`ROWS`] rows one tap after the other.
-fn in_tiles(rows: usize, taps: usize, start: impl Fn(usize, usize) -> usize) -> Vec<[usize; ROWS]> {
-    let tiles = (0..rows).step_by(ROWS).flat_map(|tile| (0..taps).map(move |tap| (tile, tap)));
-    tiles
-        .map(|(tile, tap)| std::array::from_fn(|i| if tile + i < rows { start(tile + i, tap) } else { OUTSIDE }))
-        .collect()
+/// Where each tap of these output pixels begins, in an input of `width` values a pixel whose first pixel is `first` of the
+/// batch.
+fn push_starts(
+    g: &Geometry,
+    [rows, columns]: [usize; 2],
+    pixels: Range<usize>,
+    first: usize,
+    width: usize,
+    starts: &mut Vec<usize>,
+) {
+    let mut at = pixels.start;
+    while at < pixels.end {
+        // The rest of this line, or of the pixels.
+        let (line, from) = (at / g.output[1], at % g.output[1]);
+        let to = g.output[1].min(from + pixels.end - at);
+        let (image, oy) = (line / g.output[0], line % g.output[0]);
+        let tap = |ky: usize, left: usize| {
+            let y = (oy * g.stride + ky).wrapping_sub(g.padding[0]);
+            let inside = y < g.input[0] && left < g.input[1];
+            if inside { ((image * g.input[0] + y) * g.input[1] + left - first) * width } else { OUTSIDE }
+        };
+        for column in from..to {
+            let left = (column * g.stride).wrapping_sub(g.padding[1]);
+            for ky in 0..rows {
+                starts.extend((0..columns).map(|kx| tap(ky, left.wrapping_add(kx))));
+            }
+        }
+        at += to - from;
+    }
+}
+
+/// The lines of the batch's input that these output pixels read.
+fn input_lines(g: &Geometry, pixels: &Range<usize>) -> Range<usize> {
+    let lines = |pixel: usize| {
+        let (image, oy) = (pixel / g.output[1] / g.output[0], pixel / g.output[1] % g.output[0]);
+        let top = (oy * g.stride).saturating_sub(g.padding[0]).min(g.input[0]);
+        let end = (oy * g.stride + g.kernel[0]).saturating_sub(g.padding[0]).min(g.input[0]);
+        image * g.input[0] + top..image * g.input[0] + end
+    };
+    lines(pixels.start).start..lines(pixels.end - 1).end
+}
+
+/// Panels of two vectors; of three or one where they come out odd.
+fn panels(outputs: usize, lanes: usize) -> Vec<Panel> {
+    let (mut panels, mut first) = (Vec::new(), 0);
+    while first < outputs {
+        let vectors = match (outputs - first).div_ceil(lanes) {
+            left @ (1 | 3) => left,
+            _ => 2,
+        };
+        panels.push(Panel { first, count: (outputs - first).min(vectors * lanes), vectors });
+        first += vectors * lanes;
+    }
+    panels
+}
+
+/// Calls `f` with the images and their padding, as a geometry without any.
+fn padded(g: &Geometry, x: &[f32], f: impl FnOnce(&Geometry, &[f32])) {
+    let sides = [0, 1].map(|d| (g.output[d] - 1) * g.stride + g.kernel[d]);
+    if g.padding == [0, 0] && sides == g.input {
+        return f(g, x);
+    }
+    let whole = Geometry { input: sides, padding: [0, 0], ..*g };
+    let line = sides[1] * g.channels;
+    let (left, kept) = (g.padding[1] * g.channels, g.input[1].min(sides[1] - g.padding[1]) * g.channels);
+    f32::with_scratch(g.batch * sides[0] * line, |copy| {
+        for_each_part(copy, line, copy.len() / 8, |i, to| {
+            let (image, y) = (i / sides[0], (i % sides[0]).wrapping_sub(g.padding[0]));
+            to.fill(0.0);
+            if y < g.input[0] {
+                let from = (image * g.input[0] + y) * g.input[1] * g.channels;
+                to[left..left + kept].copy_from_slice(&x[from..from + kept]);
+            }
+        });
+        f(&whole, copy);
+    });
 }
 
 #[cfg(test)]
@@ -275,13 +387,18 @@ mod tests {
                 conv.run(g.batch, &x, &mut y);
                 assert!(y == expected, "{level:?} {g:?} {order:?}");
                 // The other way to split the work, and one image at a time.
-                let other = Geometry { batch: g.batch, ..*g };
-                y.fill(f32::NAN);
-                conv.run_by_panels(&other, &x, 1 << 20, &mut y);
-                assert!(y == expected, "{level:?} {g:?}, by panels");
-                y.fill(f32::NAN);
-                conv.run_by_rows(&other, &x, 1 << 20, &mut y);
-                assert!(y == expected, "{level:?} {g:?}, by rows");
+                for by_panels in [true, false] {
+                    y.fill(f32::NAN);
+                    let parts = std::sync::Mutex::new(vec![false; y.len()]);
+                    let then = |first: usize, part: &mut [f32]| {
+                        parts.lock().expect("no panic")[first..first + part.len()].fill(true);
+                        part.iter_mut().for_each(|y| *y = -*y);
+                    };
+                    let mut run = |g: &Geometry, x: &[f32]| conv.run_split(g, x, by_panels, &mut y, &then);
+                    if conv.row_taps { padded(g, &x, run) } else { run(g, &x) }
+                    assert!(y.iter().zip(&expected).all(|(y, e)| -y == *e), "{level:?} {g:?}, by panels: {by_panels}");
+                    assert!(parts.into_inner().expect("no panic").iter().all(|done| *done), "every value passes once");
+                }
                 y.fill(f32::NAN);
                 let images = x.chunks_exact(g.image()).zip(y.chunks_exact_mut(pixels * g.out_channels));
                 images.for_each(|(x, y)| conv.run(1, x, y));

@@ -151,6 +151,17 @@ vectorize! {
     }
 }
 
+/// `x = f(x)`, on the caller's thread.
+pub fn apply_to(x: &mut [f32], function: Function) {
+    with_function!(function, F => apply_in_place::<f32, F>(x));
+}
+
+vectorize! {
+    fn apply_in_place<T: Float, F: Curve>(x: &mut [T]) {
+        x.iter_mut().for_each(|x| *x = F::value(*x));
+    }
+}
+
 /// `dx = dy * f'(x)`.
 pub fn apply_grad<T: Float>(x: &[T], dy: &[T], function: Function, dx: &mut [T]) {
     for_each_part(dx, PART, x.len() * function.cost(), |index, dx| {
@@ -175,6 +186,17 @@ pub fn add<T: Float>(a: &[T], b: &[T], relu: bool, y: &mut [T]) {
             *y = if relu { sum.most(T::ZERO) } else { sum };
         }
     });
+}
+
+/// `x = x + y`, then ReLU or nothing, on the caller's thread.
+pub fn add_to(x: &mut [f32], y: &[f32], relu: bool) {
+    if relu { add_in_place::<f32, Relu>(x, y) } else { add_in_place::<f32, Identity>(x, y) }
+}
+
+vectorize! {
+    fn add_in_place<T: Float, F: Curve>(x: &mut [T], y: &[T]) {
+        x.iter_mut().zip(y).for_each(|(x, y)| *x = F::value(*x + *y));
+    }
 }
 
 /// `sum += x`.

@@ -1,37 +1,47 @@
-use super::in_pool;
+use std::{cell::RefCell, sync::Arc};
 
-/// Multiply-adds below which no kernel here wakes another thread.
-const WORTH_WAKING: usize = 500_000;
+use crate::kernels::pool::Pool;
 
-/// The threads that a caller of these kernels lets them have.
-#[derive(Debug)]
+/// The threads that a caller of these kernels lets them have. They wait spinning for a while, then parked: a layer of a
+/// small network lasts less than it takes to wake a thread.
+#[derive(Clone, Debug)]
 pub struct Threads {
-    /// `None` where they are all of the process's pool.
-    own: Option<rayon::ThreadPool>,
+    pool: Arc<Pool>,
+}
+
+thread_local! {
+    /// Those that work for this thread; without any, the process's own pool does.
+    static CREW: RefCell<Option<Arc<Pool>>> = const { RefCell::new(None) };
 }
 
 impl Threads {
-    /// All of the process's pool.
-    pub fn of_process() -> Self {
-        Self { own: None }
-    }
-
-    /// `count` of them; 0 is taken as 1. Where the system refuses a thread, the process's own pool serves.
+    /// `count` of them, the caller's included; 0 is taken as 1. Where the system refuses a thread, they are fewer.
     pub fn new(count: usize) -> Self {
-        let count = count.max(1);
-        let whole = count == rayon::current_num_threads();
-        let build = || rayon::ThreadPoolBuilder::new().num_threads(count).build().ok();
-        Self { own: if whole { None } else { build() } }
+        Self::sharing(Arc::new(Pool::new(count.max(1))))
     }
 
-    /// Runs `f`, whose kernels then use these threads alone; on the caller's where `work`, in multiply-adds, is little.
-    pub fn run<R: Send>(&self, work: usize, f: impl FnOnce() -> R + Send) -> R {
-        match &self.own {
-            _ if work < WORTH_WAKING => f(),
-            Some(pool) => pool.install(f),
-            None => in_pool(f),
-        }
+    /// Those of a pool that others use too.
+    pub(in crate::kernels) fn sharing(pool: Arc<Pool>) -> Self {
+        Self { pool }
     }
+
+    /// Runs `f`, whose kernels then use these threads alone.
+    pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
+        /// Puts back what was there, also in a panic.
+        struct Restore(Option<Arc<Pool>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CREW.replace(self.0.take());
+            }
+        }
+        let _restore = Restore(CREW.replace(Some(Arc::clone(&self.pool))));
+        f()
+    }
+}
+
+/// The pool that works for this thread.
+pub(super) fn crew() -> Option<Arc<Pool>> {
+    CREW.with_borrow(Clone::clone)
 }
 
 #[cfg(test)]
@@ -39,11 +49,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_that_is_worth_it_runs_on_as_many_threads_as_were_asked_for() {
-        for count in [1, 2, 3] {
-            assert_eq!(Threads::new(count).run(WORTH_WAKING, rayon::current_num_threads), count);
-        }
-        let caller = std::thread::current().id();
-        assert_eq!(Threads::new(1).run(10, || std::thread::current().id()), caller);
+    fn kernels_use_the_threads_of_the_innermost_run() {
+        let count = || crew().map(|pool| pool.threads());
+        assert_eq!(count(), None);
+        Threads::new(3).run(|| {
+            assert_eq!(count(), Some(3));
+            let broken = std::panic::catch_unwind(|| Threads::new(1).run(|| assert_eq!(count(), Some(2))));
+            assert!(broken.is_err());
+            assert_eq!(count(), Some(3));
+        });
+        assert_eq!(count(), None);
     }
 }

@@ -3,203 +3,245 @@
 //! A fused multiply-add rounds once on every instruction set, so the result is the same on all, bit for bit. Where the CPU
 //! has none, `mul_add` is a slow call.
 
-use super::simd::Level;
+use std::ops::Range;
 
-/// Pixels of a tile.
-pub(super) const ROWS: usize = 6;
+use super::simd::{Level, per_level};
+use crate::kernels::shared::Shared;
+
 /// The start of a tap outside of the input.
 pub(super) const OUTSIDE: usize = usize::MAX;
+/// Products of one tap at most.
+pub(super) const MOST_CHANNELS: usize = 512;
+static NOTHING: [f32; MOST_CHANNELS] = [0.0; MOST_CHANNELS];
 
-/// Output channels of a tile, which is [`ROWS`] times two vectors of 16 or 8 values.
-pub(super) fn width(level: Level) -> usize {
-    match level {
-        Level::Baseline => 16,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => 16,
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => 32,
+/// Pixels of a tile by the vectors of output channels beside each other: at least the eight sums that a multiply-add every
+/// half cycle with a latency of four keeps going, and no more than fit AVX2's sixteen registers with the weights.
+pub(super) const PIXELS: [usize; 4] = [0, 8, 6, 3];
+
+/// Output channels of the widest panel: three vectors of AVX-512.
+const WIDEST: usize = 48;
+
+/// Where in the input each tap of some pixels begins.
+pub(super) struct Rows<'a> {
+    x: &'a [f32],
+    /// Pixel by pixel, tap by tap, or [`OUTSIDE`].
+    starts: &'a [usize],
+    taps: usize,
+    /// How far behind its start a tap's values lie at most.
+    reach: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// # Panics
+    /// Where a tap reaches outside of `x`.
+    pub(super) fn new(x: &'a [f32], starts: &'a [usize], taps: usize, reach: usize) -> Self {
+        let last = x.len().checked_sub(reach);
+        let inside = |start: &usize| *start == OUTSIDE || last.is_some_and(|last| *start <= last);
+        assert!(starts.iter().all(inside) && starts.len().is_multiple_of(taps), "taps of {reach} of {}", x.len());
+        Self { x, starts, taps, reach }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.starts.len() / self.taps
     }
 }
 
 /// One stretch of input channels for one panel of output channels.
+#[derive(Clone, Copy)]
 pub(super) struct Strip<'a> {
-    pub x: &'a [f32],
-    /// Where in `x` each tap of each pixel begins, or [`OUTSIDE`]: tile by tile, tap by tap.
-    pub starts: &'a [[usize; ROWS]],
-    pub taps: usize,
-    /// Pixels.
-    pub rows: usize,
-    /// The first input channel, and how many.
-    pub first: usize,
+    /// Vectors of output channels, 1 to 3.
+    pub vectors: usize,
+    /// Values from a tap's start to those of this stretch.
+    pub offset: usize,
+    /// Values of each tap.
     pub channels: usize,
-    /// `[tap, channel, width]`
+    /// `[tap, channel, output channel]`
     pub weight: &'a [f32],
-    /// At the first stretch; else the output is added to.
-    pub bias: Option<&'a [f32]>,
-    pub starts_at_bias: bool,
+    /// As wide as the panel.
+    pub bias: &'a [f32],
+    /// What the sums are, and what is added to them in the end.
+    pub sum: Sum,
     pub relu: bool,
-    /// Values from one pixel's output to the next.
+    /// Whether to fetch the weights behind these meanwhile, which are the next strip's.
+    pub fetch_ahead: bool,
+}
+
+/// Where a stretch stands in the whole sum.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Sum {
+    /// It starts at the bias.
+    FromBias,
+    /// It starts at zero; the bias is added.
+    PlusBias,
+    /// It starts at zero; what the output holds is added.
+    PlusOutput,
+}
+
+/// Where the results go: pixel `i`'s `count` channels stand from `first + i * step` on.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub first: usize,
     pub step: usize,
-    /// Output channels written.
     pub count: usize,
 }
 
-/// Computes a strip into `out`.
-pub(super) fn strip(level: Level, s: &Strip<'_>, out: &mut [f32]) {
-    match level {
-        Level::Baseline => tiles(s, out, Portable),
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the level says that this CPU has these features.
-        Level::Avx2 => unsafe { x86::avx2(s, out) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx512 => unsafe { x86::avx512(s, out) },
-    }
+/// Weights to fetch from `next` on, so many lines of the cache each tap.
+#[derive(Clone, Copy)]
+struct Ahead {
+    next: *const f32,
+    lines: usize,
 }
 
-/// The innermost loop of one instruction set.
-trait Sums<const W: usize> {
-    /// The sum of each pixel and channel of a tile, starting at `start`: taps, then channels.
-    fn sums<const R: usize>(&self, s: &Strip<'_>, starts: &[[usize; ROWS]], start: &[f32; W]) -> [[f32; W]; R];
-}
+/// Values of a line of the cache.
+const LINE: usize = 16;
 
-#[inline(always)]
-fn tiles<const W: usize>(s: &Strip<'_>, out: &mut [f32], sums: impl Sums<W>) {
-    for (tile, first) in (0..s.rows).step_by(ROWS).enumerate() {
-        let starts = &s.starts[tile * s.taps..(tile + 1) * s.taps];
-        let out = &mut out[first * s.step..];
-        match s.rows - first {
-            1 => tile_of::<1, W>(s, starts, out, &sums),
-            2 => tile_of::<2, W>(s, starts, out, &sums),
-            3 => tile_of::<3, W>(s, starts, out, &sums),
-            4 => tile_of::<4, W>(s, starts, out, &sums),
-            5 => tile_of::<5, W>(s, starts, out, &sums),
-            _ => tile_of::<ROWS, W>(s, starts, out, &sums),
-        }
-    }
-}
-
-#[inline(always)]
-fn tile_of<const R: usize, const W: usize>(
+/// Computes a strip at `pixels` of `rows` into `out`; `to` is of the first of them.
+///
+/// # Safety
+/// Nobody else touches those channels of `out` meanwhile.
+pub(super) unsafe fn strip(
+    level: Level,
     s: &Strip<'_>,
-    starts: &[[usize; ROWS]],
-    out: &mut [f32],
-    sums: &impl Sums<W>,
+    rows: &Rows<'_>,
+    pixels: Range<usize>,
+    out: &Shared<'_, f32>,
+    to: Place,
 ) {
-    let bias: Option<&[f32; W]> = s.bias.map(|b| b.try_into().expect("a panel's bias is as wide as the panel"));
-    let start = if s.starts_at_bias { bias.copied() } else { None };
-    let mut sums = sums.sums::<R>(s, starts, &start.unwrap_or([0.0; W]));
-    for (sum, out) in sums.iter_mut().zip(out.chunks_mut(s.step)) {
-        let out = &mut out[..s.count];
-        match bias {
-            None => sum.iter_mut().zip(&*out).for_each(|(s, y)| *s += *y),
-            Some(bias) if !s.starts_at_bias => sum.iter_mut().zip(bias).for_each(|(s, b)| *s += *b),
-            Some(_) => {}
+    let width = s.vectors * level.lanes();
+    assert!(pixels.end <= rows.len() && s.offset + s.channels <= rows.reach && s.channels <= MOST_CHANNELS);
+    assert!(s.weight.len() == rows.taps * s.channels * width && s.bias.len() == width && to.count <= width);
+    assert!(pixels.is_empty() || to.first + (pixels.len() - 1) * to.step + to.count <= out.len());
+    // Tiles of nearly one size: a last one of one pixel would wait for its few sums.
+    let tiles = pixels.len().div_ceil(PIXELS[s.vectors]);
+    let (size, larger) = (pixels.len() / tiles.max(1), pixels.len() % tiles.max(1));
+    let lines = if s.fetch_ahead && tiles > 1 { s.weight.len().div_ceil(rows.taps * tiles * LINE) } else { 0 };
+    let mut pixel = pixels.start;
+    let mut at = to.first;
+    for tile in 0..tiles {
+        let count = size + usize::from(tile < larger);
+        // SAFETY: the assertions above bound what a tile reads and writes, [`Rows::new`] the taps; the level is there.
+        unsafe {
+            let starts = rows.starts.as_ptr().add(pixel * rows.taps);
+            let out = out.as_mut_ptr().add(at);
+            let next = s.weight.as_ptr().wrapping_add(s.weight.len() + tile * rows.taps * lines * LINE);
+            let ahead = Ahead { next, lines };
+            match level {
+                Level::Baseline => portable::tile_of(s, rows, starts, out, to, ahead, count),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => avx2::tile_of(s, rows, starts, out, to, ahead, count),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => avx512::tile_of(s, rows, starts, out, to, ahead, count),
+            }
         }
-        if s.relu {
-            // NaN stays: observers refuse it.
-            sum.iter_mut().for_each(|s| *s = if *s < 0.0 { 0.0 } else { *s });
-        }
-        out.copy_from_slice(&sum[..s.count]);
+        (pixel, at) = (pixel + count, at + count * to.step);
     }
 }
 
-/// The input of a tap for each pixel of a tile; `None` where all are outside.
-#[inline(always)]
-fn inputs<'a, const R: usize>(s: &Strip<'a>, starts: &[usize; ROWS]) -> Option<[&'a [f32]; R]> {
-    static NOTHING: [f32; 512] = [0.0; 512];
-    let outside = starts[..R].iter().all(|start| *start == OUTSIDE);
-    (!outside).then(|| {
-        std::array::from_fn(|i| match starts[i] {
-            OUTSIDE => &NOTHING[..s.channels],
-            start => &s.x[start + s.first..][..s.channels],
-        })
-    })
-}
-
-/// The specification, and what runs where there is nothing better.
-struct Portable;
-
-impl Sums<16> for Portable {
-    fn sums<const R: usize>(&self, s: &Strip<'_>, starts: &[[usize; ROWS]], start: &[f32; 16]) -> [[f32; 16]; R] {
-        let mut sums = [*start; R];
-        for (starts, weight) in starts.iter().zip(s.weight.chunks_exact(s.channels * 16)) {
-            let Some(x) = inputs::<R>(s, starts) else { continue };
-            for (k, weight) in weight.as_chunks::<16>().0.iter().enumerate() {
-                for (sums, x) in sums.iter_mut().zip(x) {
-                    sums.iter_mut().zip(weight).for_each(|(sum, w)| *sum = x[k].mul_add(*w, *sum));
-                }
+per_level! {
+    /// The kernel of `count` pixels.
+    #[inline]
+    fn tile_of(
+        s: &Strip<'_>, rows: &Rows<'_>, starts: *const usize, out: *mut f32, to: Place, ahead: Ahead, count: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            match (s.vectors, count) {
+                (1, 1) => tile::<1, 1>(s, rows, starts, out, to, ahead),
+                (1, 2) => tile::<2, 1>(s, rows, starts, out, to, ahead),
+                (1, 3) => tile::<3, 1>(s, rows, starts, out, to, ahead),
+                (1, 4) => tile::<4, 1>(s, rows, starts, out, to, ahead),
+                (1, 5) => tile::<5, 1>(s, rows, starts, out, to, ahead),
+                (1, 6) => tile::<6, 1>(s, rows, starts, out, to, ahead),
+                (1, 7) => tile::<7, 1>(s, rows, starts, out, to, ahead),
+                (1, 8) => tile::<8, 1>(s, rows, starts, out, to, ahead),
+                (2, 1) => tile::<1, 2>(s, rows, starts, out, to, ahead),
+                (2, 2) => tile::<2, 2>(s, rows, starts, out, to, ahead),
+                (2, 3) => tile::<3, 2>(s, rows, starts, out, to, ahead),
+                (2, 4) => tile::<4, 2>(s, rows, starts, out, to, ahead),
+                (2, 5) => tile::<5, 2>(s, rows, starts, out, to, ahead),
+                (2, 6) => tile::<6, 2>(s, rows, starts, out, to, ahead),
+                (3, 1) => tile::<1, 3>(s, rows, starts, out, to, ahead),
+                (3, 2) => tile::<2, 3>(s, rows, starts, out, to, ahead),
+                (3, 3) => tile::<3, 3>(s, rows, starts, out, to, ahead),
+                _ => unreachable!("a tile of {count} pixels by {} vectors", s.vectors),
             }
         }
-        sums
     }
-}
 
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::{ROWS, Strip, Sums, inputs, tiles};
-
-    /// A level's kernel: two vectors of channels for each pixel.
-    macro_rules! kernel {
-        ($run:ident, $sums:ident, $features:literal, $lanes:literal, $load:ident, $store:ident, $splat:ident, $fma:ident) => {
-            #[target_feature(enable = $features)]
-            pub fn $run(s: &Strip<'_>, out: &mut [f32]) {
-                tiles(s, out, $sums(()));
-            }
-
-            /// Only made above, where the features are there.
-            struct $sums(());
-
-            impl Sums<{ 2 * $lanes }> for $sums {
-                #[inline(always)]
-                fn sums<const R: usize>(
-                    &self,
-                    s: &Strip<'_>,
-                    starts: &[[usize; ROWS]],
-                    start: &[f32; 2 * $lanes],
-                ) -> [[f32; 2 * $lanes]; R] {
-                    #[target_feature(enable = $features)]
-                    #[inline]
-                    fn run<const R: usize>(
-                        s: &Strip<'_>,
-                        starts: &[[usize; ROWS]],
-                        start: &[f32; 2 * $lanes],
-                    ) -> [[f32; 2 * $lanes]; R] {
-                        let halves = |w: &[f32; 2 * $lanes]| {
-                            // SAFETY: an array holds both vectors.
-                            unsafe { [$load(w.as_ptr()), $load(w.as_ptr().add($lanes))] }
-                        };
-                        let mut acc = [halves(start); R];
-                        for (starts, weight) in starts.iter().zip(s.weight.chunks_exact(s.channels * 2 * $lanes)) {
-                            let Some(x) = inputs::<R>(s, starts) else { continue };
-                            for (k, w) in weight.as_chunks::<{ 2 * $lanes }>().0.iter().enumerate() {
-                                let w = halves(w);
-                                for i in 0..R {
-                                    // SAFETY: there are as many rows of weights as each input has channels.
-                                    let x = $splat(unsafe { *x[i].get_unchecked(k) });
-                                    acc[i] = [$fma(x, w[0], acc[i][0]), $fma(x, w[1], acc[i][1])];
-                                }
-                            }
-                        }
-                        acc.map(|[low, high]| {
-                            let mut sums = [0.0; 2 * $lanes];
-                            // SAFETY: the array holds both vectors.
-                            unsafe {
-                                $store(sums.as_mut_ptr(), low);
-                                $store(sums.as_mut_ptr().add($lanes), high);
-                            }
-                            sums
-                        })
+    /// `R` pixels by `V` vectors of output channels.
+    fn tile<const R: usize, const V: usize>(
+        s: &Strip<'_>, rows: &Rows<'_>, starts: *const usize, out: *mut f32, to: Place, ahead: Ahead,
+    ) {
+        // SAFETY: `starts` holds the taps of R pixels, each with the strip's channels behind it; weights, bias and
+        // output are as long as `strip` asserted.
+        unsafe {
+            let mut sums = [[splat(0.0); V]; R];
+            if s.sum == Sum::FromBias {
+                for v in 0..V {
+                    let bias = load(s.bias.as_ptr().add(v * LANES));
+                    for r in 0..R {
+                        sums[r][v] = bias;
                     }
-                    // SAFETY: the kernel is only made where the features are there.
-                    unsafe { run::<R>(s, starts, start) }
                 }
             }
-        };
+            let mut weight = s.weight.as_ptr();
+            let input = rows.x.as_ptr().wrapping_add(s.offset);
+            let mut next = ahead.next;
+            for tap in 0..rows.taps {
+                let mut x = [NOTHING.as_ptr(); R];
+                let mut live = false;
+                for r in 0..R {
+                    let start = *starts.add(r * rows.taps + tap);
+                    if start != OUTSIDE {
+                        x[r] = input.wrapping_add(start);
+                        live = true;
+                    }
+                }
+                for _ in 0..ahead.lines {
+                    prefetch(next);
+                    next = next.wrapping_add(LINE);
+                }
+                if !live {
+                    weight = weight.add(s.channels * V * LANES);
+                    continue;
+                }
+                for k in 0..s.channels {
+                    let mut w = [splat(0.0); V];
+                    for v in 0..V {
+                        w[v] = load(weight.add(v * LANES));
+                    }
+                    for r in 0..R {
+                        let x = splat(*x[r].add(k));
+                        for v in 0..V {
+                            sums[r][v] = fma(x, w[v], sums[r][v]);
+                        }
+                    }
+                    weight = weight.add(V * LANES);
+                }
+            }
+            // The last panel may be wider than the output.
+            let whole = to.count == V * LANES;
+            let mut part = [0.0_f32; WIDEST];
+            for r in 0..R {
+                let out = out.add(r * to.step);
+                if !whole {
+                    std::ptr::copy_nonoverlapping(out, part.as_mut_ptr(), to.count);
+                }
+                let target = if whole { out } else { part.as_mut_ptr() };
+                for v in 0..V {
+                    let target = target.add(v * LANES);
+                    let mut sum = sums[r][v];
+                    match s.sum {
+                        Sum::FromBias => {}
+                        Sum::PlusBias => sum = add(sum, load(s.bias.as_ptr().add(v * LANES))),
+                        Sum::PlusOutput => sum = add(sum, load(target)),
+                    }
+                    store(target, if s.relu { positive(sum) } else { sum });
+                }
+                if !whole {
+                    std::ptr::copy_nonoverlapping(part.as_ptr(), out, to.count);
+                }
+            }
+        }
     }
-
-    kernel!(avx2, Avx2, "avx2,fma", 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps);
-    kernel!(avx512, Avx512, "avx512f", 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps);
 }

@@ -1,15 +1,13 @@
+use super::forward::{function, linear_geometry, pool_geometry};
 use crate::{
-    exec::{
-        ExecError,
-        float::{function, linear_geometry, pool_geometry},
-    },
+    exec::ExecError,
     graph::{BatchNorm2d, Conv2d, Graph, Linear, Node, NodeId, Op, Shape, Tensor},
-    kernels::float::{self as kernel, Float, Function, Geometry, PackedConv, SumOrder},
+    kernels::float::{self as kernel, Float, Function, Geometry, PackedConv, PackedDepthwise, SumOrder},
 };
 
-/// A layer in float32 between dense NHWC buffers of one image, its weights as the float kernels read them.
+/// A layer in float32 between dense NHWC buffers, its weights as the float kernels read them.
 #[derive(Debug)]
-pub(super) enum FloatLayer {
+pub(in crate::exec) enum Layer {
     Conv(Conv),
     /// `[channels]` each: batch norm by its running statistics.
     ScaleShift {
@@ -46,7 +44,7 @@ pub(super) enum FloatLayer {
 
 /// A convolution or linear layer.
 #[derive(Debug)]
-pub(super) struct Conv {
+pub(in crate::exec) struct Conv {
     /// Of the whole layer, or of one group.
     geometry: Geometry,
     kernel: Kernel,
@@ -55,20 +53,15 @@ pub(super) struct Conv {
 #[derive(Debug)]
 enum Kernel {
     Dense(PackedConv),
-    /// Weights `[kh, kw, channels]`.
-    Depthwise {
-        weight: Vec<f32>,
-        bias: Option<Vec<f32>>,
-        relu: bool,
-    },
+    Depthwise(PackedDepthwise),
     /// Groups of more than a channel, one after the other.
     Grouped(Vec<PackedConv>),
 }
 
-impl FloatLayer {
-    /// What computes a float node; a concatenation's inputs are each a [`FloatLayer::Copy`] of their own, see
-    /// [`FloatLayer::cat`].
-    pub(super) fn new(graph: &Graph, id: NodeId) -> Result<Self, ExecError> {
+impl Layer {
+    /// What computes a float node; a concatenation's inputs are each a [`Layer::Copy`] of their own, see
+    /// [`Layer::cat`].
+    pub(in crate::exec) fn new(graph: &Graph, id: NodeId) -> Result<Self, ExecError> {
         let node = graph.node(id);
         let from = node.inputs.first().map_or(node.shape, |i| graph.node(*i).shape);
         Ok(match &node.op {
@@ -95,51 +88,30 @@ impl FloatLayer {
     }
 
     /// What puts input `index` of a concatenation in its place.
-    pub(super) fn cat(graph: &Graph, node: &Node, index: usize) -> Self {
+    pub(in crate::exec) fn cat(graph: &Graph, node: &Node, index: usize) -> Self {
         let channels = |i: &NodeId| graph.node(*i).shape.c;
         let width = channels(&node.inputs[index]);
         let to = node.inputs[..index].iter().map(channels).sum();
         Self::Copy { from_channels: width, from: 0, to_channels: node.shape.c, to, width }
     }
 
-    /// `(x - mean) / sqrt(var + eps) * weight + bias`, in the float executor's order.
+    /// `(x - mean) / sqrt(var + eps) * weight + bias`, rounded as in PyTorch.
     fn norm(norm: &BatchNorm2d) -> Self {
-        let scale: Vec<f32> =
-            norm.weight.data.iter().zip(norm.running_var.data.iter()).map(|(w, v)| w / (v + norm.eps).sqrt()).collect();
+        let of = |(w, v): (&f32, &f32)| (1.0 / (v + norm.eps).sqrt()) * w;
+        let scale: Vec<f32> = norm.weight.data.iter().zip(norm.running_var.data.iter()).map(of).collect();
         let shift = norm.bias.data.iter().zip(norm.running_mean.data.iter()).zip(&scale);
-        let shift = shift.map(|((b, m), s)| b - m * s).collect();
+        let shift = shift.map(|((b, m), s)| (-m).mul_add(*s, *b)).collect();
         Self::ScaleShift { scale, shift }
     }
 
-    /// What it costs, in multiply-adds or as long as they take: whether other threads are worth waking.
-    pub(super) fn work(&self, values: usize) -> usize {
-        match self {
-            Self::Conv(conv) => {
-                let g = &conv.geometry;
-                let depth = if matches!(conv.kernel, Kernel::Depthwise { .. }) { 1 } else { g.channels };
-                values * depth * g.kernel[0] * g.kernel[1]
-            }
-            Self::MaxPool(g) => values * g.kernel[0] * g.kernel[1],
-            Self::Mean(from) => from.len(),
-            Self::ScaleShift { .. }
-            | Self::Apply(_)
-            | Self::Add { .. }
-            | Self::Mul { .. }
-            | Self::Copy { .. }
-            | Self::Shuffle { .. }
-            | Self::Flatten(_)
-            | Self::Identity => values * 10,
-        }
-    }
-
-    /// Computes it from its one or two inputs.
-    pub(super) fn run(&self, inputs: &[&[f32]], y: &mut [f32]) {
+    /// Computes it from its one or two inputs, of `batch` images each.
+    pub(in crate::exec) fn run(&self, batch: usize, inputs: &[&[f32]], y: &mut [f32]) {
         let x = inputs[0];
         match self {
-            Self::Conv(conv) => conv.run(x, y),
+            Self::Conv(conv) => conv.run_then(batch, x, y, &|_, _| {}),
             Self::ScaleShift { scale, shift } => kernel::scale_shift(x, scale, shift, Function::Identity, y),
             Self::Apply(f) => kernel::apply(x, *f, y),
-            Self::MaxPool(g) => kernel::max_pool(g, x, y),
+            Self::MaxPool(g) => kernel::max_pool(&Geometry { batch, ..*g }, x, y),
             Self::Mean(from) => kernel::mean_pixels(x, from.c, from.pixels(), y),
             Self::Add { relu } => kernel::add(x, inputs[1], *relu, y),
             Self::Mul { channels, pixels } => kernel::mul_channels(x, inputs[1], *channels, *pixels, y),
@@ -173,9 +145,9 @@ impl Conv {
             PackedConv::new(&geometry, SumOrder::conv(&geometry), weight, bias, conv.relu)
         };
         let kernel = if conv.is_depthwise() {
-            let taps = geometry.kernel[0] * geometry.kernel[1];
-            let weight = taps_outermost(&weight.data, taps);
-            Kernel::Depthwise { weight, bias: bias.map(<[f32]>::to_vec), relu: conv.relu }
+            // One group of all channels.
+            let whole = Geometry { channels: from.c, out_channels: from.c, ..geometry };
+            Kernel::Depthwise(PackedDepthwise::new(&whole, &weight.data, bias, conv.relu))
         } else if groups == 1 {
             Kernel::Dense(packed(&weight.data, bias))
         } else {
@@ -194,26 +166,35 @@ impl Conv {
         Ok(Self { geometry, kernel: Kernel::Dense(packed) })
     }
 
-    fn run(&self, x: &[f32], y: &mut [f32]) {
+    /// Each part of the output goes through `then` while it is in the cache: its first value's position, and its values,
+    /// which are whole pixels.
+    pub(in crate::exec) fn run_then(
+        &self,
+        batch: usize,
+        x: &[f32],
+        y: &mut [f32],
+        then: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) {
         match &self.kernel {
-            Kernel::Dense(packed) => packed.run(1, x, y),
-            Kernel::Depthwise { weight, bias, relu } => {
-                kernel::depthwise(&self.geometry, x, weight, bias.as_deref(), *relu, y);
+            Kernel::Dense(packed) => packed.run_then(batch, x, y, then),
+            Kernel::Depthwise(packed) => packed.run_then(batch, x, y, then),
+            Kernel::Grouped(groups) => {
+                self.run_groups(groups, batch, x, y);
+                then(0, y);
             }
-            Kernel::Grouped(groups) => self.run_groups(groups, x, y),
         }
     }
 
     /// Group after group, each copied together. No model of the zoo has such a layer: this is for graphs from elsewhere,
     /// and not tuned.
-    fn run_groups(&self, groups: &[PackedConv], x: &[f32], y: &mut [f32]) {
+    fn run_groups(&self, groups: &[PackedConv], batch: usize, x: &[f32], y: &mut [f32]) {
         let (c, n) = (self.geometry.channels, self.geometry.out_channels);
         let (from, to) = (x.len() / groups.len(), y.len() / groups.len());
         f32::with_scratch(from + to, |scratch| {
             let (part, out) = scratch.split_at_mut(from);
             for (i, group) in groups.iter().enumerate() {
                 kernel::copy_channels((x, groups.len() * c, i * c), (part, c, 0), c);
-                group.run(1, part, out);
+                group.run(batch, part, out);
                 kernel::copy_channels((out, n, 0), (y, groups.len() * n, i * n), n);
             }
         });
@@ -225,10 +206,4 @@ fn float_weight<'a>(node: &Node, weight: Option<&'a Tensor>) -> Result<&'a Tenso
         let detail = "its output is float and its weight is int8: convert the graph again".to_owned();
         ExecError::Unsupported { node: node.name.clone(), op: node.op.name(), detail }
     })
-}
-
-/// `[channels, taps]` to `[taps, channels]`.
-fn taps_outermost(weight: &[f32], taps: usize) -> Vec<f32> {
-    let channels = weight.len() / taps;
-    (0..weight.len()).map(|i| weight[i % channels * taps + i / channels]).collect()
 }
