@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use octet::session::synthetic_pair;
+use octet::weights::octet::{Meta, write};
+use octet::zoo::ModelConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -659,4 +662,23 @@ fn bench_times_float_and_int8_in_turns_and_a_file_alone() {
     assert_eq!((&alone["size"], &alone["threads"]), (&32.into(), &1.into()));
     let error = failure(dir.path(), &["bench", "missing.octet.safetensors"]);
     assert!(error.contains("missing.octet.safetensors"), "{error}");
+}
+
+/// How much a machine must have for the zoo's largest weights: the file is read, packed and run within 120 MB.
+#[test]
+fn bench_of_a_resnet50_file_keeps_within_its_memory() {
+    let dir = TempDir::new().expect("a folder");
+    let config = ModelConfig { classes: 33, size: 224 };
+    let (_, int8) = synthetic_pair("resnet50".parse().expect("a model"), config).expect("it is made");
+    let meta = Meta {
+        labels: (0..config.classes).map(|i| i.to_string()).collect(),
+        preprocess: serde_json::json!({ "size": 224, "fit": "crop", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5] }),
+        recipe: Value::Null,
+    };
+    write(&dir.path().join("resnet50.octet.safetensors"), &int8, &meta).expect("it is written");
+    let report = json(dir.path(), &["bench", "resnet50.octet.safetensors", "--batch", "1", "--seconds", "0.05"]);
+    match report["peak_bytes"].as_u64() {
+        Some(bytes) => assert!(bytes < 120_000_000, "{bytes} bytes"),
+        None => assert!(!cfg!(target_os = "linux"), "Linux tells it: {report}"),
+    }
 }

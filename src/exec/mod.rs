@@ -1,4 +1,4 @@
-//! Runs a graph: `float` on candle, `int8` as a planned arena of packed layers. This room knows graphs and kernels; it
+//! Runs a graph: `float` in float32, trained on candle, `int8` as a planned arena of packed layers. This room knows graphs and kernels; it
 //! does not know where images come from.
 
 mod error;

@@ -20,9 +20,9 @@ mod trainable;
 mod walk;
 
 pub use activation::Activation;
+pub use device::Device;
 pub(super) use layer::Layer;
 pub use learned::Phase;
-pub use device::Device;
 pub use model::Model;
 pub use parameters::Parameter;
 pub use trainable::{Pass, Trainable};

@@ -32,6 +32,7 @@ pub struct Model {
 
 /// How a node is computed.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a node, made once")]
 enum Work {
     Image,
     /// Its values are its input's.
@@ -161,9 +162,7 @@ impl Model {
         let len = batch * node.shape.len();
         let mut out = buffers.take(len);
         let y = &mut out[..len];
-        let value = |i: &NodeId| {
-            buffers.values(self.sources[i.index()], batch * self.graph.node(*i).shape.len())
-        };
+        let value = |i: &NodeId| buffers.values(self.sources[i.index()], batch * self.graph.node(*i).shape.len());
         match (&self.works[id.index()], tail) {
             (Work::Image, _) => to_nhwc(images, node.shape.c, node.shape.pixels(), y),
             (Work::Layer(Layer::Conv(conv)), Some(tail)) => {
@@ -239,7 +238,8 @@ fn tails(graph: &Graph, works: &[Work], sources: &[NodeId]) -> Vec<Option<NodeId
     }
     let tail = |(id, node): (NodeId, &crate::graph::Node)| {
         let moved = matches!(node.numeric, Numeric::FakeQuantized(_));
-        let (Work::Layer(Layer::Conv(_)), [reader], false) = (&works[id.index()], &readers[id.index()][..], moved) else {
+        let (Work::Layer(Layer::Conv(_)), [reader], false) = (&works[id.index()], &readers[id.index()][..], moved)
+        else {
             return None;
         };
         let before = graph.node(*reader).inputs.iter().all(|i| *i == id || sources[i.index()] < id && *i < id);

@@ -1,6 +1,4 @@
-use super::{
-    step::{Place, Step},
-};
+use super::step::{Place, Step};
 use crate::{
     exec::float::Layer,
     graph::QParams,

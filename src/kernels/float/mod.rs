@@ -41,7 +41,8 @@ pub use packed::PackedConv;
 pub use packed_depthwise::PackedDepthwise;
 pub use parallel::in_pool;
 pub use pointwise::{
-    Function, accumulate, add, add_to, apply, apply_grad, apply_to, mul_channels, mul_channels_grad, relu_grad_from_output, scale_samples,
+    Function, accumulate, add, add_to, apply, apply_grad, apply_to, mul_channels, mul_channels_grad,
+    relu_grad_from_output, scale_samples,
 };
 pub use pool::{max_pool, max_pool_grad, mean_pixels, mean_pixels_grad};
 pub use stats::{histogram, min_max, to_nchw, to_nhwc};

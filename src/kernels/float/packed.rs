@@ -395,7 +395,11 @@ mod tests {
                         part.iter_mut().for_each(|y| *y = -*y);
                     };
                     let mut run = |g: &Geometry, x: &[f32]| conv.run_split(g, x, by_panels, &mut y, &then);
-                    if conv.row_taps { padded(g, &x, run) } else { run(g, &x) }
+                    if conv.row_taps {
+                        padded(g, &x, run)
+                    } else {
+                        run(g, &x)
+                    }
                     assert!(y.iter().zip(&expected).all(|(y, e)| -y == *e), "{level:?} {g:?}, by panels: {by_panels}");
                     assert!(parts.into_inner().expect("no panic").iter().all(|done| *done), "every value passes once");
                 }

@@ -198,7 +198,9 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_sums_of_the_plain_loop() {
-        let number = |i: usize, seed: usize| (((i * 7919 + seed * 104_729) as f64 * 0.618_033_988_75).fract() * 2.0 - 1.0) as f32;
+        let number = |i: usize, seed: usize| {
+            (((i * 7919 + seed * 104_729) as f64 * 0.618_033_988_75).fract() * 2.0 - 1.0) as f32
+        };
         for channels in [1, 7, 8, 9, 16, 24, 35, 40] {
             for (input, kernel, stride, padding) in [
                 ([5, 7], 3, 1, 1),
@@ -211,7 +213,13 @@ mod tests {
             ] {
                 let output = input.map(|size: usize| (size + 2 * padding - kernel) / stride + 1);
                 let g = Geometry {
-                    batch: 2, input, output, channels, out_channels: channels, kernel: [kernel; 2], stride,
+                    batch: 2,
+                    input,
+                    output,
+                    channels,
+                    out_channels: channels,
+                    kernel: [kernel; 2],
+                    stride,
                     padding: [padding; 2],
                 };
                 let taps = kernel * kernel;

@@ -151,9 +151,31 @@ macro_rules! vectors {
     };
 }
 #[cfg(target_arch = "x86_64")]
-vectors!(avx2, "avx2,fma", 8, __m256, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps);
+vectors!(
+    avx2,
+    "avx2,fma",
+    8,
+    __m256,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_fmadd_ps,
+    _mm256_add_ps,
+    _mm256_max_ps
+);
 #[cfg(target_arch = "x86_64")]
-vectors!(avx512, "avx512f,avx512vl,avx512dq,avx512bw", 16, __m512, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_max_ps);
+vectors!(
+    avx512,
+    "avx512f,avx512vl,avx512dq,avx512bw",
+    16,
+    __m512,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_fmadd_ps,
+    _mm512_add_ps,
+    _mm512_max_ps
+);
 
 /// Compiles functions once for each level, into a module of its name, over its `Vector`.
 ///
@@ -161,12 +183,14 @@ vectors!(avx512, "avx512f,avx512vl,avx512dq,avx512bw", 16, __m512, _mm512_set1_p
 /// The CPU has the level, beside what the function itself asks for.
 macro_rules! per_level {
     ($($(#[$doc:meta])* fn $name:ident $(<$(const $size:ident: usize),+>)? ($($arg:ident: $ty:ty),* $(,)?) $body:block)+) => {
+        #[allow(clippy::needless_range_loop, reason = "a constant number of registers, addressed by index")]
         mod portable {
             use super::*;
             use $crate::kernels::float::simd::portable::*;
             $($(#[$doc])* pub unsafe fn $name $(<$(const $size: usize),+>)? ($($arg: $ty),*) $body)+
         }
         #[cfg(target_arch = "x86_64")]
+        #[allow(clippy::needless_range_loop, reason = "a constant number of registers, addressed by index")]
         mod avx2 {
             use super::*;
             use $crate::kernels::float::simd::avx2::*;
@@ -174,6 +198,7 @@ macro_rules! per_level {
             pub unsafe fn $name $(<$(const $size: usize),+>)? ($($arg: $ty),*) $body)+
         }
         #[cfg(target_arch = "x86_64")]
+        #[allow(clippy::needless_range_loop, reason = "a constant number of registers, addressed by index")]
         mod avx512 {
             use super::*;
             use $crate::kernels::float::simd::avx512::*;
