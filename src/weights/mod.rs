@@ -15,14 +15,17 @@ mod pickle;
 mod safe;
 mod timm;
 mod torch;
+mod torch_write;
 
 use std::{io, path::Path};
 
 use crate::graph::GraphError;
 
 pub use dict::StateDict;
+pub use file::write_file;
 pub use load::{caution, classes, load, load_without_head};
 pub use safe::write_safetensors;
+pub use torch_write::write_torch;
 
 /// Why weights could not be read, written or used. Each message is one sentence that names the file and the key.
 #[derive(Debug, thiserror::Error)]
