@@ -84,12 +84,13 @@ vectorize! {
     }
 }
 
-/// The gradient of [`weight_to_grid`], straight through: `dw` is changed from that of the fake-quantized weight to that of
-/// the weight. Per channel `by_factor` becomes the gradient by the factor.
+/// The gradient of [`weight_to_grid`], straight through: from `dq`, that by the fake-quantized weight, `dw`, that by the
+/// weight, and `by_factor`, that by each channel's factor.
 pub fn weight_to_grid_grad<T: Float>(
     w: &[T],
     factors: &[T],
     grids: &ChannelGrids<'_, T>,
+    dq: &[T],
     dw: &mut [T],
     by_factor: &mut [T],
 ) {
@@ -101,7 +102,8 @@ pub fn weight_to_grid_grad<T: Float>(
     let mut both: Vec<(&mut [T], &mut [T])> = dw.chunks_mut(part).zip(parts.chunks_exact_mut(c)).collect();
     for_each_part(&mut both, 1, 2 * w.len(), |index, both| {
         let (dw, sum) = &mut both[0];
-        to_grid_grad_rows(&w[index * part..index * part + dw.len()], factors, &rounders, dw, sum);
+        let rows = index * part..index * part + dw.len();
+        to_grid_grad_rows(&w[rows.clone()], factors, &rounders, &dq[rows], dw, sum);
     });
     let mut total = vec![0.0; c];
     for part in parts.chunks_exact(c) {
@@ -111,13 +113,16 @@ pub fn weight_to_grid_grad<T: Float>(
 }
 
 vectorize! {
-    fn to_grid_grad_rows<T: Float>(w: &[T], factors: &[T], grids: &[Rounder<T>], dw: &mut [T], sum: &mut [T]) {
+    fn to_grid_grad_rows<T: Float>(
+        w: &[T], factors: &[T], grids: &[Rounder<T>], dq: &[T], dw: &mut [T], sum: &mut [T],
+    ) {
         let c = factors.len();
-        for (dw, w) in dw.chunks_exact_mut(c).zip(w.chunks_exact(c)) {
-            for ((((dw, w), f), grid), sum) in dw.iter_mut().zip(w).zip(factors).zip(grids).zip(sum.iter_mut()) {
-                let inside = *dw * grid.slope(*w * *f);
-                *sum += inside * *w;
-                *dw = inside * *f;
+        let (grids, sum) = (&grids[..c], &mut sum[..c]);
+        for ((dw, dq), w) in dw.chunks_exact_mut(c).zip(dq.chunks_exact(c)).zip(w.chunks_exact(c)) {
+            for i in 0..c {
+                let inside = dq[i] * grids[i].slope(w[i] * factors[i]);
+                sum[i] += inside * w[i];
+                dw[i] = inside * factors[i];
             }
         }
     }

@@ -1,0 +1,237 @@
+use candle_core::{DType, Tensor};
+
+use super::{
+    backward::{Gradients, input_grad, weight_grad},
+    forward::{conv_geometry, convolve_with, linear_geometry, scale_and_shift},
+    learned::{LEVELS, WEIGHT_STEP},
+    model::live,
+    ops::{map1, map2, map3},
+    trainable::{FakeWeight, Pass, Trainable},
+};
+use crate::{
+    exec::ExecError,
+    graph::{BatchNorm2d, Conv2d, NodeId, Op, StepSize},
+    kernels::float::{
+        self as kernel, Function, Geometry,
+        conv_bn::{self as site, Statistics},
+        moments_and_extremes,
+    },
+};
+
+/// What the forward pass of a convolution with batch norm leaves for the backward one.
+#[derive(Debug)]
+pub(super) struct ConvBn {
+    /// The convolution's output, before it is divided by the factors.
+    z: Tensor,
+    /// Numbers per channel ([`site::coefficients`]), then the levels of the output.
+    coefficients: Tensor,
+    /// By what the weight was multiplied, `[channels]`.
+    factors: Tensor,
+    weight: FakeWeight,
+    /// Whether the output was moved to levels in one pass with batch norm.
+    on_grid: bool,
+    statistics: Statistics,
+}
+
+fn function(relu: bool) -> Function {
+    if relu { Function::Relu } else { Function::Identity }
+}
+
+impl Trainable {
+    /// Convolution, batch norm and perhaps ReLU as PyTorch's `ConvBn2d` and `ConvBnReLU2d` train them, with what fake
+    /// quantization they have, on the weight scaled by batch norm's running factor and on the output:
+    ///
+    /// ```text
+    /// f = gamma / sqrt(running_var + eps)        before this batch moves running_var
+    /// z = conv(x, fake_quantize(w * f))
+    /// out = fake_quantize(relu(batch_norm(z / f + bias)))
+    /// ```
+    ///
+    /// Dividing by `f` and batch norm are one scale and one shift a channel, so that the output is written once.
+    pub(super) fn conv_bn_forward(
+        &self,
+        id: NodeId,
+        conv: &Conv2d,
+        bn: &BatchNorm2d,
+        pass: &mut Pass,
+    ) -> Result<Tensor, ExecError> {
+        let node = self.graph.node(id);
+        let g = conv_geometry(conv, node, self.graph.node(node.inputs[0]).shape, pass.batch)?;
+        let (c, phase) = (node.shape.c, self.learned.phase);
+        let (eps, scaled) = (bn.eps, conv.fake.is_some());
+        let of = |part| self.params.get(id, part);
+        let factors = map2("batch norm factor", [of("bn.weight"), of("bn.running_var")], c, |gamma, var, f| {
+            site::factors(gamma, var, eps, scaled, f);
+        })?;
+        let weight = self.fake_quantize_weight(id, &factors)?;
+        let x = live(&pass.values, node.inputs[0]);
+        let z = convolve_with(&g, conv.is_depthwise(), false, x, &weight.tensor, None)?;
+
+        let statistics_of = if phase.batch_statistics { Statistics::Batch } else { Statistics::Running };
+        let statistics = if phase.batch_statistics || phase.observe {
+            map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out))?
+        } else {
+            Tensor::zeros(4 * c, DType::F32, z.device())?
+        };
+        let bias = match self.params.find(id, "bias") {
+            Some(bias) => bias.clone(),
+            None => Tensor::zeros(c, DType::F32, z.device())?,
+        };
+        let running = [of("bn.running_mean"), of("bn.running_var")];
+        let own = Tensor::cat(&[of("bn.weight"), of("bn.bias"), running[0], running[1], &bias], 0)?;
+        let affine = map3("batch norm", [&statistics, &own, &factors], site::ROWS * c, |s, own, f, out| {
+            site::coefficients([s, own, f], eps, statistics_of, scaled, out);
+        })?;
+        if phase.batch_statistics {
+            let batch = map3("batch statistics", [&statistics, &bias, &factors], 2 * c, |s, bias, f, out| {
+                site::output_moments([s, bias, f], out);
+            })?;
+            self.move_running(running, &batch, bn.momentum, pass.batch * node.shape.pixels())?;
+        }
+
+        let fused = self.learned.step == StepSize::MovingAverage;
+        let levels = if fused {
+            self.output_levels(id, || {
+                map2("extremes", [&statistics, &affine], 2, |s, k, out| site::output_extremes(s, k, conv.relu, out))
+            })?
+        } else {
+            None
+        };
+        let on_grid = levels.is_some();
+        let levels = match levels {
+            Some(levels) => levels,
+            None => Tensor::zeros(LEVELS, DType::F32, z.device())?,
+        };
+        let coefficients = Tensor::cat(&[&affine, &levels], 0)?;
+        let y = if on_grid {
+            map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), |z, k, y| {
+                site::norm_to_grid(k, conv.relu).run(z, y);
+            })?
+        } else {
+            scale_and_shift(&z, &affine.reshape((site::ROWS, c))?, function(conv.relu))?
+        };
+        pass.conv_bn[id.index()] =
+            Some(ConvBn { z, coefficients, factors, weight, on_grid, statistics: statistics_of });
+        if fused { Ok(y) } else { Ok(self.fake_quantize_output(id, y, pass)?) }
+    }
+
+    /// The gradients of [`Trainable::conv_bn_forward`]. Gamma has three paths: batch norm's own, the scaled weight's, and
+    /// the division by the factor; the last two cancel but for rounding and clipping.
+    pub(super) fn conv_bn_backward(
+        &self,
+        id: NodeId,
+        conv: &Conv2d,
+        pass: &Pass,
+        dy: &Tensor,
+        out: &mut Gradients,
+    ) -> Result<(), ExecError> {
+        let node = self.graph.node(id);
+        let input = node.inputs[0];
+        let x = live(&pass.values, input);
+        let g = conv_geometry(conv, node, self.graph.node(input).shape, pass.batch)?;
+        let left = pass.conv_bn[id.index()].as_ref().expect("the forward pass left it");
+        let ConvBn { z, coefficients, factors, weight, on_grid, statistics } = left;
+        let (c, relu, on_grid, statistics) = (node.shape.c, conv.relu, *on_grid, *statistics);
+        let count = (pass.batch * node.shape.pixels()) as f32;
+
+        let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, |z, dy, k, sums| {
+            if on_grid {
+                site::norm_to_grid(k, relu).grad_sums(z, dy, site::mean(k), sums);
+            } else {
+                let [scale, shift] = site::scale_and_shift(k);
+                kernel::norm_grad_sums(z, dy, [scale, shift, site::mean(k)], function(relu), sums);
+            }
+        })?;
+        let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, |sums, k, out| {
+            site::input_constants(sums, k, statistics, count, out);
+        })?;
+        let all = Tensor::cat(&[&constants, coefficients], 0)?;
+        let dz = map3("batch norm gradient", [z, dy, &all], z.shape(), |z, dy, all, dz| {
+            let (constants, k) = all.split_at(2 * c);
+            let (a, b) = constants.split_at(c);
+            if on_grid {
+                site::norm_to_grid(k, relu).input_grad(z, dy, [a, b], dz);
+            } else {
+                let [scale, shift] = site::scale_and_shift(k);
+                kernel::norm_input_grad(z, dy, [scale, shift, a, b], function(relu), dz);
+            }
+        })?;
+
+        let dq = weight_grad(&g, conv.is_depthwise(), x, &dz, weight.tensor.shape())?;
+        let (dw, by_factor) = self.fake_quantize_weight_grad(id, weight, factors, &dq)?;
+        self.give_param(id, "weight", dw, out);
+        if let Some(step) = self.weight_step_grad(id, weight, &dq)? {
+            self.give_param(id, WEIGHT_STEP, step, out);
+        }
+        let gamma = map3("batch norm gradient", [&sums, coefficients, &by_factor], c, |sums, k, by_factor, out| {
+            site::gamma_grad([sums, k, by_factor], statistics, out);
+        })?;
+        self.give_param(id, "bn.weight", gamma, out);
+        self.give_param(id, "bn.bias", sums.narrow(0, 0, c)?, out);
+        if self.params.find(id, "bias").is_some() {
+            let bias = map2("bias gradient", [&sums, coefficients], c, |sums, k, out| {
+                site::bias_grad(sums, k, statistics, out);
+            })?;
+            self.give_param(id, "bias", bias, out);
+        }
+        if self.wants(input, out) {
+            out.give(input, input_grad(&g, conv.is_depthwise(), &dz, &weight.tensor, x.shape())?, false)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a gradient for a node's output is of use.
+    pub(super) fn wants(&self, id: NodeId, out: &Gradients) -> bool {
+        self.trained[id.index()] || out.to_image
+    }
+
+    /// Sizes of a layer with a weight, whether it is depthwise, and whether a ReLU is fused.
+    fn layer(&self, id: NodeId, batch: usize) -> Result<(Geometry, bool, bool), ExecError> {
+        let node = self.graph.node(id);
+        let from = self.graph.node(node.inputs[0]).shape;
+        match &node.op {
+            Op::Conv2d(conv) => Ok((conv_geometry(conv, node, from, batch)?, conv.is_depthwise(), conv.relu)),
+            op => Ok((linear_geometry(batch, from, node.shape), false, matches!(op, Op::Linear(l) if l.relu))),
+        }
+    }
+
+    /// A convolution without batch norm or a linear layer whose weight is fake-quantized.
+    pub(super) fn fake_layer_forward(&self, id: NodeId, pass: &mut Pass) -> Result<Tensor, ExecError> {
+        let (g, depthwise, relu) = self.layer(id, pass.batch)?;
+        let x = live(&pass.values, self.graph.node(id).inputs[0]);
+        let ones = Tensor::ones(g.out_channels, DType::F32, x.device())?;
+        let weight = self.fake_quantize_weight(id, &ones)?;
+        let y = convolve_with(&g, depthwise, relu, x, &weight.tensor, self.params.find(id, "bias"))?;
+        pass.weights[id.index()] = Some(weight);
+        Ok(y)
+    }
+
+    /// Its gradients; `dy` is that of what stands before its ReLU.
+    pub(super) fn fake_layer_backward(
+        &self,
+        id: NodeId,
+        pass: &Pass,
+        dy: &Tensor,
+        out: &mut Gradients,
+    ) -> Result<(), ExecError> {
+        let (g, depthwise, _) = self.layer(id, pass.batch)?;
+        let input = self.graph.node(id).inputs[0];
+        let x = live(&pass.values, input);
+        let weight = pass.weights[id.index()].as_ref().expect("the forward pass left it");
+        let dq = weight_grad(&g, depthwise, x, dy, weight.tensor.shape())?;
+        let ones = Tensor::ones(g.out_channels, DType::F32, x.device())?;
+        let (dw, _) = self.fake_quantize_weight_grad(id, weight, &ones, &dq)?;
+        self.give_param(id, "weight", dw, out);
+        if let Some(step) = self.weight_step_grad(id, weight, &dq)? {
+            self.give_param(id, WEIGHT_STEP, step, out);
+        }
+        if self.params.find(id, "bias").is_some() {
+            let db = map1("bias gradient", dy, g.out_channels, kernel::channel_sums)?;
+            self.give_param(id, "bias", db, out);
+        }
+        if self.wants(input, out) {
+            out.give(input, input_grad(&g, depthwise, dy, &weight.tensor, x.shape())?, false)?;
+        }
+        Ok(())
+    }
+}
