@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("graph", &[]),
     ("kernels", &[]),
     ("data", &[]),
@@ -15,17 +15,32 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("exec", &["graph", "kernels"]),
     ("train", &["graph", "quant", "exec", "data"]),
     ("analysis", &["graph", "quant", "exec", "data"]),
+    ("export", &["graph"]),
     ("int8_model", &["graph", "data", "weights", "exec"]),
     (
         "session",
-        &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis", "download", "int8_model"],
+        &[
+            "graph",
+            "kernels",
+            "data",
+            "zoo",
+            "weights",
+            "quant",
+            "exec",
+            "train",
+            "analysis",
+            "export",
+            "download",
+            "int8_model",
+        ],
     ),
     ("cli", &["session"]),
     ("app", &["session", "graph"]),
 ];
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
+    ("prost", &["export"]),
     ("candle_core", &["exec", "train"]),
     ("candle_nn", &["exec", "train"]),
     ("egui", &["app"]),

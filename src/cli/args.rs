@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
+use super::{bench::BenchArgs, export::ExportArgs, qat_args::QatArgs, quant_args::QuantArgs, run::RunArgs};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
     Recipe, Source, Study, TrainConfig, WeightsChoice,
@@ -32,6 +32,10 @@ pub enum CommandLine {
     Eval(EvalArgs),
     /// The five likeliest classes of each image
     Classify(ClassifyArgs),
+    /// Writes a file that other tools open, reads it back and says how both agree
+    Export(ExportArgs),
+    /// Carries out a saved recipe: the same int8 file, byte for byte
+    Run(RunArgs),
     /// What is inside an int8 file or a state dict
     Inspect(InspectArgs),
     /// The zoo, with parameters, multiply-accumulates and file sizes
@@ -188,6 +192,9 @@ pub struct PtqArgs {
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Save every choice as TOML, for `octet run`
+    #[arg(long, value_name = "FILE")]
+    pub save_recipe: Option<PathBuf>,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,

@@ -1,17 +1,32 @@
+use std::path::PathBuf;
+
 use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
 
-use super::{Cli, args::PtqArgs, print_json, print_line, progress, result};
-use crate::session::{Command, Measured, Session, Stage, StudyResult};
+use super::{
+    Cli,
+    args::{MachineArgs, PtqArgs},
+    print_json, print_line, progress, result,
+};
+use crate::session::{Command, Measured, Recipe, Session, Stage, StudyResult, save_recipe};
 
 pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     if let Err(conflict) = args.check() {
         Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit();
     }
-    let out = args.out();
+    if let Some(path) = &args.save_recipe {
+        progress::require_folder(path)?;
+        save_recipe(path, &args.recipe())?;
+    }
+    carry_out(args.recipe(), &args.machine, args.out(), args.json)
+}
+
+/// Every step of `recipe`, the int8 file to `out`.
+pub fn carry_out(recipe: Recipe, machine: &MachineArgs, out: PathBuf, json: bool) -> anyhow::Result<()> {
     progress::require_folder(&out)?;
-    let mut session = Session::new(args.machine.device());
-    progress::apply(&mut session, Command::Open(Box::new(args.recipe())))?;
+    let model = recipe.model;
+    let mut session = Session::new(machine.device());
+    progress::apply(&mut session, Command::Open(Box::new(recipe)))?;
     progress::apply(&mut session, Command::RunAll(out))?;
     let stage = session.stage()?.clone();
     let outcome = match stage.as_ref() {
@@ -27,10 +42,10 @@ pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
         | Stage::Calibrated { .. }
         | Stage::Trained { .. } => anyhow::bail!("the run ended before its file was saved"),
     };
-    if !args.json {
+    if !json {
         return print_table(&outcome);
     }
-    let mut report = result::report(args.model, &session, outcome.float, outcome.measured);
+    let mut report = result::report(model, &session, outcome.float, outcome.measured);
     if let Some(study) = &outcome.study {
         report["fake"] = json!({ "accuracy": study.accuracy });
         report["study"] = json!(study.study.to_string());

@@ -41,6 +41,9 @@ pub struct QatArgs {
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Save every choice as TOML, for `octet run`
+    #[arg(long, value_name = "FILE")]
+    pub save_recipe: Option<PathBuf>,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,

@@ -52,6 +52,12 @@ pub enum SessionError {
     NotANumber,
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
+    #[error("{path}: {detail}")]
+    RecipeFile { path: String, detail: String },
+    #[error("{path}: {detail}")]
+    ExportKind { path: String, detail: String },
+    #[error("{path}: {source}")]
+    Export { path: String, source: crate::export::ExportError },
     #[error(transparent)]
     Download(DownloadError),
     #[error(transparent)]

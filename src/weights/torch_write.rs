@@ -145,7 +145,8 @@ mod tests {
         let x = b.push("mean", Op::MeanHw, &[x]);
         b.linear("fc", x, 5);
         let blank = b.finish();
-        let values = |t: &Tensor| Tensor::new(t.shape.clone(), (0..t.len()).map(|i| i as f32 * 0.1 - 1.0).collect::<Vec<_>>());
+        let values =
+            |t: &Tensor| Tensor::new(t.shape.clone(), (0..t.len()).map(|i| i as f32 * 0.1 - 1.0).collect::<Vec<_>>());
         let filled = blank.params().iter().map(|p| (blank.key(p), values(p.tensor))).collect();
         let graph = blank.with_params(&filled);
         let dir = tempfile::tempdir().expect("a folder");

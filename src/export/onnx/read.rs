@@ -91,7 +91,9 @@ impl<'a> Reader<'a> {
             .map(|s| s.dim.iter().skip(1).map(|d| d.value.and_then(|v| usize::try_from(v).ok()).unwrap_or(0)).collect())
             .unwrap_or_default();
         let [c, h, w] = dims[..] else { return Err(refuse("its input is not [batch, channels, height, width]")) };
-        if [c, h, w].iter().any(|d| *d == 0 || *d > MAX_EXTENT) || c.saturating_mul(h).saturating_mul(w) > MAX_ACTIVATION {
+        if [c, h, w].iter().any(|d| *d == 0 || *d > MAX_EXTENT)
+            || c.saturating_mul(h).saturating_mul(w) > MAX_ACTIVATION
+        {
             return Err(refuse("its input has no size, or one that no network has"));
         }
         let name = label(&input.name);
@@ -425,7 +427,8 @@ impl<'a> Reader<'a> {
                 if int8 {
                     return Ok(Value::Pending(self.push(name, op, vec![of], Numeric::Float)?));
                 }
-                let input = if self.graph.node(of).numeric.qparams().is_some() { Value::Real(of) } else { Value::Float(of) };
+                let input =
+                    if self.graph.node(of).numeric.qparams().is_some() { Value::Real(of) } else { Value::Float(of) };
                 let input = self.as_float(&input)?;
                 Ok(Value::Float(self.push(name, op, vec![input], Numeric::Float)?))
             }

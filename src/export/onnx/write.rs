@@ -3,7 +3,9 @@ use prost::Message;
 use super::{OPSET, proto, tensor};
 use crate::{
     export::ExportError,
-    graph::{Activation, BatchNorm2d, Conv2d, Graph, Linear, Node, Numeric, Op, QParams, QTensor, Tensor, Weight, check},
+    graph::{
+        Activation, BatchNorm2d, Conv2d, Graph, Linear, Node, Numeric, Op, QParams, QTensor, Tensor, Weight, check,
+    },
 };
 
 /// The first version of the file format that knows opset 17.
@@ -163,7 +165,11 @@ impl Writer<'_> {
 
     /// The value as `[batch, c]`.
     fn flat(&mut self, name: &str, value: &Value) -> String {
-        if value.flat { value.name.clone() } else { self.push(name, "Flatten", &[&value.name], name, vec![int("axis", 1)]) }
+        if value.flat {
+            value.name.clone()
+        } else {
+            self.push(name, "Flatten", &[&value.name], name, vec![int("axis", 1)])
+        }
     }
 
     /// `QuantizeLinear`, `DequantizeLinear`; returns the dequantized value's name.
