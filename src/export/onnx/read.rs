@@ -143,6 +143,9 @@ impl<'a> Reader<'a> {
             "MaxPool" => {
                 let window = (square(node, "kernel_shape", 2)?, square(node, "strides", 2)?, square(node, "pads", 4)?);
                 let (kernel, stride, padding) = window;
+                if kernel == 0 || stride == 0 || padding >= kernel {
+                    return Err(format!("a window of {kernel} with stride {stride} and padding {padding}"));
+                }
                 self.compute(node, Op::MaxPool2d(MaxPool2d { kernel, stride, padding }), 1)?
             }
             "GlobalAveragePool" => self.compute(node, Op::AdaptiveAvgPool2d, 1)?,
@@ -361,13 +364,22 @@ impl<'a> Reader<'a> {
 
     /// Fused into an int8 layer or sum before it, else a node of its own.
     fn relu(&mut self, node: &proto::Node) -> Result<Value, String> {
-        let Value::Pending(id) = *self.value(node, 0)? else {
-            return self.compute(node, Op::Activation(Activation::Relu), 1);
+        let value = self.value(node, 0)?.clone();
+        let fused = match value {
+            Value::Pending(id) => Some(id),
+            // Left in float: its name says that it was fused.
+            Value::Float(id) => {
+                let name = format!("{}.relu", self.graph.node(id).name);
+                let alone = self.readers(Self::name(node, 0)?).count() == 1;
+                (alone && node.name.as_deref() == Some(name.as_str())).then_some(id)
+            }
+            _ => None,
         };
+        let Some(id) = fused else { return self.compute(node, Op::Activation(Activation::Relu), 1) };
         match &mut self.graph.nodes[id.index()].op {
             Op::Conv2d(Conv2d { relu, .. }) | Op::Linear(Linear { relu, .. }) | Op::Add { relu } if !*relu => {
                 *relu = true;
-                Ok(Value::Pending(id))
+                Ok(value)
             }
             _ => Err("stands behind what no ReLU is fused with".to_owned()),
         }
