@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Each room with the rooms it may name.
 const ROOMS: [(&str, &[&str]); 15] = [
     ("graph", &[]),
+    ("chart", &[]),
     ("kernels", &[]),
     ("data", &[]),
     ("download", &[]),
@@ -35,12 +36,14 @@ const ROOMS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("cli", &["session"]),
-    ("app", &["session", "graph"]),
+    ("app", &["session", "graph", "chart"]),
 ];
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("prost", &["export"]),
+    ("resvg", &["chart"]),
+    ("thread_priority", &["session"]),
     ("candle_core", &["exec", "train"]),
     ("candle_nn", &["exec", "train"]),
     ("egui", &["app"]),

@@ -2,7 +2,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench::BenchArgs, export::ExportArgs, qat_args::QatArgs, quant_args::QuantArgs, run::RunArgs};
+use super::{
+    bench::BenchArgs, export::ExportArgs, outputs::OutputArgs, qat_args::QatArgs, quant_args::QuantArgs, run::RunArgs,
+};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
     Recipe, Source, Study, TrainConfig, WeightsChoice,
@@ -189,15 +191,8 @@ pub struct PtqArgs {
     batch: u32,
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// The int8 file [default: MODEL.octet.safetensors]
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// Save every choice as TOML, for `octet run`
-    #[arg(long, value_name = "FILE")]
-    pub save_recipe: Option<PathBuf>,
-    /// Print one JSON value
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub outputs: OutputArgs,
 }
 
 impl PtqArgs {
@@ -210,7 +205,11 @@ impl PtqArgs {
             data: self.data.source(),
             preprocess: self.images.choice(),
             qconfig: self.quant.qconfig(),
-            calibration: Calibration { batches: self.calibration_batches as usize, batch: self.batch as usize },
+            calibration: Calibration {
+                batches: self.calibration_batches as usize,
+                batch: self.batch as usize,
+                foresee: false,
+            },
             seed: self.data.seed,
             threads: self.machine.threads(),
             ..Recipe::new(self.model)
@@ -223,15 +222,10 @@ impl PtqArgs {
     /// A sentence that says which do not.
     pub fn check(&self) -> Result<(), String> {
         self.quant.check()?;
-        match (&self.out, self.quant.qconfig().study()) {
+        match (&self.outputs.out, self.quant.qconfig().study()) {
             (Some(out), Some(study @ Study::AffineWeights)) => Err(format!("--out {}: {study}", out.display())),
             (Some(_), Some(Study::FewerBits { .. }) | None) | (None, _) => Ok(()),
         }
-    }
-
-    /// Where the int8 file goes.
-    pub fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.octet.safetensors", self.model)))
     }
 }
 

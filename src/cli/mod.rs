@@ -11,6 +11,7 @@ mod eval;
 mod export;
 mod inspect;
 mod models;
+mod outputs;
 mod progress;
 mod ptq;
 mod qat;

@@ -1,31 +1,27 @@
-use std::path::PathBuf;
-
 use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
 
 use super::{
     Cli,
     args::{MachineArgs, PtqArgs},
+    outputs::OutputArgs,
     print_json, print_line, progress, result,
 };
-use crate::session::{Command, Measured, Recipe, Session, Stage, StudyResult, save_recipe};
+use crate::session::{Command, Measured, Recipe, Stage, StudyResult};
 
 pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     if let Err(conflict) = args.check() {
         Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit();
     }
-    if let Some(path) = &args.save_recipe {
-        progress::require_folder(path)?;
-        save_recipe(path, &args.recipe())?;
-    }
-    carry_out(args.recipe(), &args.machine, args.out(), args.json)
+    carry_out(args.recipe(), &args.machine, &args.outputs)
 }
 
-/// Every step of `recipe`, the int8 file to `out`.
-pub fn carry_out(recipe: Recipe, machine: &MachineArgs, out: PathBuf, json: bool) -> anyhow::Result<()> {
-    progress::require_folder(&out)?;
+/// Every step of `recipe`.
+pub fn carry_out(recipe: Recipe, machine: &MachineArgs, outputs: &OutputArgs) -> anyhow::Result<()> {
+    outputs.begin(&recipe)?;
     let model = recipe.model;
-    let mut session = Session::new(machine.device());
+    let out = outputs.int8_file(model);
+    let mut session = outputs.session(machine.device());
     progress::apply(&mut session, Command::Open(Box::new(recipe)))?;
     progress::apply(&mut session, Command::RunAll(out))?;
     let stage = session.stage()?.clone();
@@ -42,7 +38,7 @@ pub fn carry_out(recipe: Recipe, machine: &MachineArgs, out: PathBuf, json: bool
         | Stage::Calibrated { .. }
         | Stage::Trained { .. } => anyhow::bail!("the run ended before its file was saved"),
     };
-    if !json {
+    if !outputs.json {
         return print_table(&outcome);
     }
     let mut report = result::report(model, &session, outcome.float, outcome.measured);

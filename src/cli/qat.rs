@@ -1,33 +1,27 @@
-use std::path::PathBuf;
-
 use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
 
-use super::{Cli, args::MachineArgs, print_json, progress, qat_args::QatArgs, result};
-use crate::session::{CheckpointFile, Command, Recipe, Session, Stage, save_recipe};
+use super::{Cli, args::MachineArgs, outputs::OutputArgs, print_json, progress, qat_args::QatArgs, result};
+use crate::session::{CheckpointFile, Command, Recipe, Stage};
 
 pub fn run(args: &QatArgs) -> anyhow::Result<()> {
     if let Err(conflict) = args.check() {
         Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit();
     }
-    if let Some(path) = &args.save_recipe {
-        progress::require_folder(path)?;
-        save_recipe(path, &args.recipe())?;
-    }
-    carry_out(args.recipe(), &args.machine, args.out(), args.checkpoint(), args.json)
+    carry_out(args.recipe(), &args.machine, &args.outputs, args.checkpoint())
 }
 
-/// Every step of `recipe`, the int8 file to `out`.
+/// Every step of `recipe`.
 pub fn carry_out(
     recipe: Recipe,
     machine: &MachineArgs,
-    out: PathBuf,
+    outputs: &OutputArgs,
     checkpoint: Option<CheckpointFile>,
-    json: bool,
 ) -> anyhow::Result<()> {
-    progress::require_folder(&out)?;
+    outputs.begin(&recipe)?;
     let model = recipe.model;
-    let mut session = Session::new(machine.device());
+    let out = outputs.int8_file(model);
+    let mut session = outputs.session(machine.device());
     if let Some(CheckpointFile { path, .. }) = &checkpoint {
         progress::require_folder(path)?;
     }
@@ -38,7 +32,7 @@ pub fn carry_out(
     let Stage::Saved { measured, qat: Some(qat), .. } = stage.as_ref() else {
         anyhow::bail!("the run ended before its file was saved")
     };
-    if !json {
+    if !outputs.json {
         result::print_measured(measured)?;
         return result::print_qat(qat);
     }

@@ -20,6 +20,8 @@ pub enum SessionError {
     StudyAlone,
     #[error("no model is open: open one first")]
     NothingOpen,
+    #[error("nothing is undone that could be brought back: it is gone once another step was run")]
+    NothingUndone,
     #[error("no trained weights for {model} on this data come with Octet: load a state dict, or train")]
     NothingShipped { model: String },
     #[error("the weights have {found} classes, but --classes says {expected}: leave it out, or load other weights")]
@@ -52,8 +54,6 @@ pub enum SessionError {
     NotANumber,
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
-    #[error("{path}: {detail}")]
-    RecipeFile { path: String, detail: String },
     #[error("{path}: {detail}")]
     ExportKind { path: String, detail: String },
     #[error("{path}: {source}")]

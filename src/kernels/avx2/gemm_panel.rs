@@ -1,6 +1,6 @@
 use std::{arch::x86_64::*, ops::Range};
 
-use super::gemm_weights::NARROW;
+use super::{gemm_weights::NARROW, lanes::load};
 
 /// One level in so many may exceed [`NARROW`]; where more do, all are widened. Making up for one costs as much as some
 /// twenty products save.
@@ -16,6 +16,10 @@ pub(super) struct Panel {
     excess: Vec<Excess>,
     /// For each pixel, where its excess starts, and one more.
     first: Vec<u32>,
+    /// Where the copied windows start.
+    starts: Vec<u32>,
+    /// Of each tile, where its windows are in the panel, or nothing where they can be read from the input.
+    tiles: Vec<Option<u32>>,
 }
 
 /// What a level has beyond [`NARROW`].
@@ -36,11 +40,29 @@ pub(super) struct Windows<'a> {
     pub(super) runs: &'a [u32],
     /// Bytes of a run.
     pub(super) run: usize,
-    /// Levels of a copied window: all runs, filled up to whole quads.
+    /// Levels from one copied run to the next: a run, filled up to whole quads.
+    pub(super) step: usize,
+    /// Levels of a copied window.
     pub(super) size: usize,
 }
 
 impl Windows<'_> {
+    /// Whether no level exceeds [`NARROW`], nor any other byte between the first and the last window of a run.
+    #[target_feature(enable = "avx2")]
+    fn are_narrow(&self, input: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (self.starts.first(), self.starts.last()) else { return true };
+        let levels = |run: &u32| &input[(first + run) as usize..(last + run) as usize + self.run];
+        self.runs.iter().all(|run| are_narrow(levels(run)))
+    }
+
+    /// The same of all bytes between the first window and the end of the last: one pass, where windows overlap.
+    #[target_feature(enable = "avx2")]
+    fn are_all_narrow(&self, input: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (self.starts.first(), self.starts.last()) else { return true };
+        let (Some(start), Some(end)) = (self.runs.first(), self.runs.last()) else { return true };
+        are_narrow(&input[(first + start) as usize..(last + end) as usize + self.run])
+    }
+
     /// Whether they lie one after the other without a gap.
     fn are_adjacent(&self) -> bool {
         let apart = |pair: &[u32]| (pair[1] - pair[0]) as usize == self.run;
@@ -50,7 +72,49 @@ impl Windows<'_> {
 
 impl Panel {
     pub(super) const fn new() -> Self {
-        Self { narrow: Vec::new(), wide: Vec::new(), is_wide: false, excess: Vec::new(), first: Vec::new() }
+        Self {
+            narrow: Vec::new(),
+            wide: Vec::new(),
+            is_wide: false,
+            excess: Vec::new(),
+            first: Vec::new(),
+            starts: Vec::new(),
+            tiles: Vec::new(),
+        }
+    }
+
+    /// Copies the windows of those tiles, `tiles` of even height in all, that have levels above [`NARROW`].
+    ///
+    /// # Safety
+    /// As [`Panel::fill`].
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn fill_tiles(&mut self, windows: &Windows<'_>, tiles: usize, input: &[u8]) {
+        self.tiles.clear();
+        if windows.are_all_narrow(input) {
+            return self.tiles.resize(tiles, None);
+        }
+        let mut copied = std::mem::take(&mut self.starts);
+        copied.clear();
+        for tile in 0..tiles {
+            let share = |tile: usize| windows.starts.len() * tile / tiles;
+            let starts = &windows.starts[share(tile)..share(tile + 1)];
+            if (Windows { starts, ..*windows }).are_narrow(input) {
+                self.tiles.push(None);
+            } else {
+                self.tiles.push(Some(copied.len() as u32));
+                copied.extend_from_slice(starts);
+            }
+        }
+        if !copied.is_empty() {
+            // SAFETY: as this function's.
+            unsafe { self.fill(&Windows { starts: &copied, ..*windows }, input) };
+        }
+        self.starts = copied;
+    }
+
+    /// Where the windows of a tile are in the panel; nothing where they can be read from the input.
+    pub(super) fn row(&self, tile: usize) -> Option<usize> {
+        self.tiles[tile].map(|row| row as usize)
     }
 
     pub(super) fn narrow(&self) -> &[u8] {
@@ -70,12 +134,12 @@ impl Panel {
         &self.excess[self.first[pixels.start] as usize..self.first[pixels.end] as usize]
     }
 
-    /// Copies the windows; what fills up the last quad of each is arbitrary.
+    /// Copies the windows; what fills up the last quad of each run is arbitrary.
     ///
     /// # Safety
     /// The features of this module; every window must lie in the input with `SLACK` behind.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn fill(&mut self, windows: &Windows<'_>, input: &[u8]) {
+    unsafe fn fill(&mut self, windows: &Windows<'_>, input: &[u8]) {
         let size = windows.starts.len() * windows.size + 32;
         self.narrow.resize(self.narrow.len().max(size), 0);
         // SAFETY: as this function's.
@@ -110,7 +174,7 @@ impl Panel {
                 // overwritten by the next run, or within the 32 levels behind the last one.
                 unsafe {
                     let from = input.as_ptr().add((start + offset) as usize);
-                    let to = to.add(i * windows.run);
+                    let to = to.add(i * windows.step);
                     for at in (0..windows.run).step_by(32) {
                         let levels = _mm256_loadu_si256(from.add(at).cast());
                         _mm256_storeu_si256(to.add(at).cast(), _mm256_min_epu8(levels, most));
@@ -125,7 +189,7 @@ impl Panel {
                                 large &= large - 1;
                                 self.excess.push(Excess {
                                     pixel: pixel as u32,
-                                    at: (i * windows.run + at + bit) as u32,
+                                    at: (i * windows.step + at + bit) as u32,
                                     by: u16::from(*from.add(at + bit) - NARROW),
                                 });
                             }
@@ -194,7 +258,7 @@ impl Panel {
                 // SAFETY: as in `copy`.
                 unsafe {
                     let from = input.as_ptr().add((start + offset) as usize);
-                    let to = to.add(i * windows.run);
+                    let to = to.add(i * windows.step);
                     for at in (0..windows.run).step_by(16) {
                         let levels = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.add(at).cast()));
                         _mm256_storeu_si256(to.add(at).cast(), levels);
@@ -205,4 +269,19 @@ impl Panel {
             to = unsafe { to.add(windows.size) };
         }
     }
+}
+
+/// Whether no level exceeds [`NARROW`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn are_narrow(levels: &[u8]) -> bool {
+    let Some(end) = levels.last_chunk::<32>() else { return _mm256_movemask_epi8(load(levels)) == 0 };
+    let mut any = _mm256_setzero_si256();
+    for levels in levels.as_chunks::<32>().0 {
+        // SAFETY: 32 bytes.
+        any = _mm256_or_si256(any, unsafe { _mm256_loadu_si256(levels.as_ptr().cast()) });
+    }
+    // SAFETY: 32 bytes.
+    any = _mm256_or_si256(any, unsafe { _mm256_loadu_si256(end.as_ptr().cast()) });
+    _mm256_movemask_epi8(any) == 0
 }

@@ -108,6 +108,15 @@ pub(super) fn store(out: &mut [u8], x: __m256i) {
     if out.len() >= 32 {
         // SAFETY: 32 bytes.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), x) }
+    } else if out.len() >= 16 {
+        let (mut bytes, last) = ([0_u8; 32], out.len() - 16);
+        // SAFETY: 32 bytes; 16 of them, and 16 up to the end of `out`.
+        unsafe {
+            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), x);
+            let end = _mm_loadu_si128(bytes.as_ptr().add(last).cast());
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(x));
+            _mm_storeu_si128(out.as_mut_ptr().add(last).cast(), end);
+        }
     } else {
         let mut bytes = [0; 32];
         // SAFETY: 32 bytes.
