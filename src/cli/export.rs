@@ -9,7 +9,8 @@ use crate::session::{ExportFormat, ExportOptions, Exported, ModelId, export};
 /// `octet export`
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// An int8 file (onnx); with --model, a float state dict (the others)
+    /// For onnx and torch an int8 file, or with --model PyTorch's quantized or QAT state dict, of which octet makes an
+    /// int8 file; for the float formats, with --model, a float state dict
     file: PathBuf,
     /// What to write
     #[arg(long, value_enum)]
@@ -17,7 +18,7 @@ pub struct ExportArgs {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The architecture of a float state dict
+    /// The architecture of a state dict
     #[arg(long)]
     model: Option<ModelId>,
     /// Length of the logits; must agree with the file
@@ -37,6 +38,10 @@ pub struct ExportArgs {
 enum FormatArg {
     /// The int8 model in QDQ form
     Onnx,
+    /// The int8 model as PyTorch's quantized state dict
+    Torch,
+    /// Octet's int8 file of what PyTorch quantized
+    Octet,
     /// The float model
     OnnxFloat,
     /// Float weights, for torch.load
@@ -49,6 +54,8 @@ impl FormatArg {
     fn format(self) -> ExportFormat {
         match self {
             Self::Onnx => ExportFormat::Onnx,
+            Self::Torch => ExportFormat::Torch,
+            Self::Octet => ExportFormat::Octet,
             Self::OnnxFloat => ExportFormat::OnnxFloat,
             Self::TorchFloat => ExportFormat::TorchFloat,
             Self::Safetensors => ExportFormat::Safetensors,
@@ -75,6 +82,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
                 "images": check.images,
                 "top1_agreement": check.top1,
                 "worst_difference": check.worst,
+                "equal": check.worst == 0.0,
                 "within_two_levels": check.levels.map(|l| l.0),
                 "worst_levels": check.levels.map(|l| l.1),
             },

@@ -56,6 +56,11 @@ pub enum SessionError {
     Size { found: usize, expected: usize },
     #[error("{path}: {detail}")]
     ExportKind { path: String, detail: String },
+    #[error(
+        "{path}: the self-check failed: read back, its logits differ by up to {worst:e} from those of what was exported; do not \
+         use it, and report this"
+    )]
+    SelfCheck { path: String, worst: f64 },
     #[error("{path}: {source}")]
     Export { path: String, source: crate::export::ExportError },
     #[error(transparent)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::measure::Inputs;
+use super::torch_model::{self, TorchModel};
 use super::{PreprocessChoice, SessionError};
 use crate::data::{Dataset, Preprocess, Source};
 use crate::exec::float::{Device, Model};
@@ -10,7 +11,7 @@ use crate::exec::int8::{Plan, PlanOptions};
 use crate::export::{ExportError, onnx};
 use crate::graph::Graph;
 use crate::int8_model::Int8Model;
-use crate::weights::{self, octet};
+use crate::weights::{self, octet::{self, Meta}};
 use crate::zoo::{self, ModelConfig, ModelId};
 
 /// Images of the sample that a self-check runs.
@@ -19,8 +20,12 @@ const CHECKED: usize = 64;
 /// What other tools open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// ONNX in QDQ form, from an int8 file.
+    /// ONNX in QDQ form, from an int8 model.
     Onnx,
+    /// PyTorch's quantized state dict, from an int8 model.
+    Torch,
+    /// Octet's int8 file, from a quantized state dict or a checkpoint of quantization-aware training.
+    Octet,
     /// ONNX in float32, from a state dict.
     OnnxFloat,
     /// PyTorch's `.pt` of float weights, from a state dict.
@@ -29,10 +34,10 @@ pub enum ExportFormat {
     Safetensors,
 }
 
-/// What a float state dict does not say of itself, and how to run the check.
+/// What a state dict does not say of itself, and how to run the check.
 #[derive(Clone, Debug)]
 pub struct ExportOptions {
-    /// The architecture of a float state dict; `None` for an int8 file.
+    /// The architecture of a state dict; `None` for an int8 file.
     pub model: Option<ModelId>,
     /// Must agree with the file where it is said.
     pub classes: Option<usize>,
@@ -70,38 +75,97 @@ pub struct SelfCheck {
 /// Writes `file` as `format` to `out`, reads it back and runs both.
 ///
 /// # Errors
-/// Those of reading, writing and running; [`SessionError::ExportKind`] where the file is not what the format takes.
+/// Those of reading, writing and running; [`SessionError::ExportKind`] where the file is not what the format takes;
+/// [`SessionError::SelfCheck`] where a format that loses nothing did.
 pub fn export(
     file: &Path,
     format: ExportFormat,
     out: &Path,
     options: &ExportOptions,
 ) -> Result<Exported, SessionError> {
-    match format {
-        ExportFormat::Onnx => int8(file, out, options),
+    let exported = match format {
+        ExportFormat::Onnx | ExportFormat::Torch | ExportFormat::Octet => int8(file, format, out, options)?,
         ExportFormat::OnnxFloat | ExportFormat::TorchFloat | ExportFormat::Safetensors => {
-            float(file, format, out, options)
+            float(file, format, out, options)?
+        }
+    };
+    let lossless = !matches!(format, ExportFormat::Onnx | ExportFormat::OnnxFloat);
+    if lossless && exported.check.worst != 0.0 {
+        let (path, worst) = (out.display().to_string(), exported.check.worst);
+        return Err(SessionError::SelfCheck { path, worst });
+    }
+    Ok(exported)
+}
+
+/// An int8 model, its labels, and how images become its input.
+struct Int8 {
+    graph: Graph,
+    labels: Vec<String>,
+    preprocess: Preprocess,
+}
+
+/// An int8 file, or what PyTorch quantized.
+fn open_int8(file: &Path, options: &ExportOptions) -> Result<Int8, SessionError> {
+    let Some(model) = options.model else {
+        let model = Int8Model::open(file)?;
+        let (preprocess, labels) = (*model.preprocess(), model.labels().to_vec());
+        return Ok(Int8 { graph: model.into_parts().0, labels, preprocess });
+    };
+    if octet::is_octet(file) {
+        return Err(kind(file, "--model is for state dicts; an int8 file knows its own: leave it out"));
+    }
+    let preprocess = preprocess(options)?;
+    match torch_model::read(file, model, options.classes, preprocess.size)? {
+        TorchModel::Int8(graph) => {
+            let labels = (0..graph.classes()).map(|i| i.to_string()).collect();
+            Ok(Int8 { graph, labels, preprocess })
+        }
+        TorchModel::Float(_) => {
+            Err(kind(file, "it has float weights: quantize them with octet ptq, or export a float format"))
         }
     }
 }
 
-fn int8(file: &Path, out: &Path, options: &ExportOptions) -> Result<Exported, SessionError> {
-    if options.model.is_some() {
-        return Err(kind(file, "--model is for float state dicts; an int8 file knows its own: leave it out"));
+/// As `options` say, at 224 pixels where they do not.
+fn preprocess(options: &ExportOptions) -> Result<Preprocess, SessionError> {
+    let default = Dataset::open(&Source::Sample, 0)?.preprocess();
+    let size = options.preprocess.size.unwrap_or(224);
+    let preprocess = PreprocessChoice { size: Some(size), ..options.preprocess.clone() }.resolve(default);
+    preprocess.check()?;
+    Ok(preprocess)
+}
+
+fn int8(file: &Path, format: ExportFormat, out: &Path, options: &ExportOptions) -> Result<Exported, SessionError> {
+    let Int8 { graph, labels, preprocess } = open_int8(file, options)?;
+    if let Some(expected) = options.classes.filter(|expected| *expected != graph.classes()) {
+        return Err(SessionError::Classes { found: graph.classes(), expected });
     }
-    let plan = PlanOptions { isa: None, threads: options.threads };
-    let model = Int8Model::with_options(file, &plan)?;
-    let (preprocess, labels) = (*model.preprocess(), model.labels().to_vec());
-    let (graph, mut before) = model.into_parts();
     if graph.nodes.iter().all(|n| n.numeric.qparams().is_none()) {
-        return Err(kind(file, "none of its layers is int8: export its float weights as onnx-float"));
+        return Err(kind(file, "none of its layers is int8: export its float weights in a float format"));
     }
-    let remembered = serde_json::to_string(&preprocess).expect("plain numbers and names become JSON");
-    let labels = serde_json::to_string(&labels).expect("names become JSON");
-    let metadata = [("octet.labels", labels.as_str()), ("octet.preprocess", remembered.as_str())];
-    let bytes = write_onnx(out, &graph, &metadata)?;
-    let back = read_onnx(out)?;
-    let mut after = Plan::new(&back, &plan)?;
+    let (bytes, back) = match format {
+        ExportFormat::Torch => {
+            let bytes = weights::write_torch_int8(out, &graph)?;
+            let model: ModelId = graph.name.parse()?;
+            match torch_model::read(out, model, Some(graph.classes()), preprocess.size)? {
+                TorchModel::Int8(back) => (bytes, back),
+                TorchModel::Float(_) => return Err(kind(out, "was read back as float weights")),
+            }
+        }
+        ExportFormat::Octet => {
+            let preprocess = serde_json::to_value(preprocess).expect("plain numbers and names become JSON");
+            let meta = Meta { labels, preprocess, recipe: serde_json::Value::Null };
+            (octet::write(out, &graph, &meta)?, octet::read(out)?.0)
+        }
+        ExportFormat::Onnx | ExportFormat::OnnxFloat | ExportFormat::TorchFloat | ExportFormat::Safetensors => {
+            let remembered = serde_json::to_string(&preprocess).expect("plain numbers and names become JSON");
+            let labels = serde_json::to_string(&labels).expect("names become JSON");
+            let metadata = [("octet.labels", labels.as_str()), ("octet.preprocess", remembered.as_str())];
+            (write_onnx(out, &graph, &metadata)?, read_onnx(out)?)
+        }
+    };
+    let plan = PlanOptions { isa: None, threads: options.threads };
+    let (mut before, mut after) = (Plan::new(&graph, &plan)?, Plan::new(&back, &plan)?);
     let inputs = sample(&preprocess)?;
     let scale = last_scale(&graph);
     let (one, two) = (before.run(&inputs.images, inputs.count), after.run(&inputs.images, inputs.count));
@@ -119,15 +183,12 @@ fn float(file: &Path, format: ExportFormat, out: &Path, options: &ExportOptions)
         ));
     }
     let dict = weights::read(file)?;
-    let default = Dataset::open(&Source::Sample, 0)?.preprocess();
-    let size = options.preprocess.size.unwrap_or(224);
-    let preprocess = PreprocessChoice { size: Some(size), ..options.preprocess.clone() }.resolve(default);
-    preprocess.check()?;
+    let preprocess = preprocess(options)?;
     let classes = weights::classes(&dict).or(options.classes).unwrap_or(1000);
     if let Some(expected) = options.classes.filter(|expected| *expected != classes) {
         return Err(SessionError::Classes { found: classes, expected });
     }
-    let blank = zoo::build(model, ModelConfig { classes, size })?;
+    let blank = zoo::build(model, ModelConfig { classes, size: preprocess.size })?;
     let graph = weights::load(&blank, &dict)?;
     let (bytes, back) = match format {
         ExportFormat::OnnxFloat => (write_onnx(out, &graph, &[])?, read_onnx(out)?),
@@ -135,7 +196,7 @@ fn float(file: &Path, format: ExportFormat, out: &Path, options: &ExportOptions)
             let bytes = weights::write_torch(out, &graph)?;
             (bytes, weights::load(&blank, &weights::read(out)?)?)
         }
-        ExportFormat::Safetensors | ExportFormat::Onnx => {
+        ExportFormat::Safetensors | ExportFormat::Onnx | ExportFormat::Torch | ExportFormat::Octet => {
             let bytes = weights::write_safetensors(out, &graph, false)?;
             (bytes, weights::load(&blank, &weights::read(out)?)?)
         }

@@ -38,6 +38,7 @@ mod stage;
 mod stale;
 mod state;
 mod steps;
+mod torch_model;
 mod view;
 mod weigh;
 mod worker;
