@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    bench::BenchArgs, export::ExportArgs, outputs::OutputArgs, qat_args::QatArgs, quant_args::QuantArgs, run::RunArgs,
+    bench::BenchArgs, code::CodeArgs, export::ExportArgs, outputs::OutputArgs, qat_args::QatArgs, quant_args::QuantArgs, run::RunArgs,
 };
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
@@ -38,6 +38,8 @@ pub enum CommandLine {
     Export(ExportArgs),
     /// Carries out a saved recipe: the same int8 file, byte for byte
     Run(RunArgs),
+    /// Print a recipe as a script of PyTorch's that does the same
+    Code(CodeArgs),
     /// What is inside an int8 file or a state dict
     Inspect(InspectArgs),
     /// The zoo, with parameters, multiply-accumulates and file sizes

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod classify;
+mod code;
 mod download;
 mod eval;
 mod export;
@@ -45,6 +46,7 @@ pub fn run(command: &CommandLine) -> ExitCode {
         CommandLine::Classify(args) => classify::run(args),
         CommandLine::Export(args) => export::run(args),
         CommandLine::Run(args) => run::run(args),
+        CommandLine::Code(args) => code::run(args),
         CommandLine::Inspect(args) => inspect::run(args),
         CommandLine::Models(args) => models::run(args),
         CommandLine::Sizes(args) => sizes::run(args),

@@ -8,6 +8,7 @@ mod calibrate;
 mod catalog;
 mod checkpoint;
 mod classifier;
+mod code;
 mod command;
 mod control;
 mod convergence;
@@ -47,6 +48,7 @@ pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench
 pub use catalog::{Catalog, PublishedWeights, catalog};
 pub use checkpoint::CheckpointFile;
 pub use classifier::{Classifier, ClassifierOptions};
+pub use code::{CodeJob, torch_code, torch_script};
 pub use command::{Command, CommandKind, Download};
 pub use control::Control;
 pub use convergence::{Convergence, Moved, convergence};

@@ -18,7 +18,6 @@ mod layers;
 mod levels;
 mod prepare;
 mod qat;
-mod qat_code;
 mod result;
 mod runs;
 mod saturation;
