@@ -31,6 +31,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "train",
             "analysis",
             "export",
+            "chart",
             "download",
             "int8_model",
         ],

@@ -19,7 +19,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// The network of `make_quantized.py`, between stubs.
 fn tiny() -> Graph {
-    let (mut b, x) = Builder::new("tiny", Shape::new(3, 8, 8));
+    let (mut b, x) = Builder::new("tiny", Shape::new(3, 7, 7));
     let x = b.conv("conv1", x, ConvSpec::new(8, 3));
     let x = b.bn("bn1", x, 1e-5, 0.1);
     let x = b.act("relu", x, Activation::Relu);

@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    bench::BenchArgs, code::CodeArgs, export::ExportArgs, outputs::OutputArgs, qat_args::QatArgs, quant_args::QuantArgs, run::RunArgs,
+    bench::BenchArgs, code::CodeArgs, export::ExportArgs, outputs::OutputArgs, qat_args::QatArgs,
+    quant_args::QuantArgs, run::RunArgs,
 };
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,

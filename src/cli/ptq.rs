@@ -24,6 +24,7 @@ pub fn carry_out(recipe: Recipe, machine: &MachineArgs, outputs: &OutputArgs) ->
     let mut session = outputs.session(machine.device());
     progress::apply(&mut session, Command::Open(Box::new(recipe)))?;
     progress::apply(&mut session, Command::RunAll(out))?;
+    outputs.end(&session)?;
     let stage = session.stage()?.clone();
     let outcome = match stage.as_ref() {
         Stage::Saved { measured, study, .. } => {

@@ -28,6 +28,7 @@ pub fn carry_out(
     progress::apply(&mut session, Command::KeepCheckpoints(checkpoint))?;
     progress::apply(&mut session, Command::Open(Box::new(recipe)))?;
     progress::apply(&mut session, Command::RunAll(out))?;
+    outputs.end(&session)?;
     let stage = session.stage()?.clone();
     let Stage::Saved { measured, qat: Some(qat), .. } = stage.as_ref() else {
         anyhow::bail!("the run ended before its file was saved")

@@ -1,8 +1,9 @@
-//! Files that other tools open: ONNX out, and what we wrote back in, to prove it.
+//! Files that other tools open: ONNX out, and what we wrote back in, to prove it; a report as an HTML page.
 //!
 //! This room turns a [`crate::graph::Graph`] into bytes and bytes into a graph. It knows nothing of files, of how a graph
 //! runs, of images or of the session; PyTorch's state dicts are in `weights`.
 
+pub mod html;
 pub mod onnx;
 
 /// Why a graph cannot be exported, or an exported file not be read.

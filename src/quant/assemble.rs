@@ -72,14 +72,13 @@ const SHARE: f32 = 0.01;
 /// [`QuantError::NotFinite`] naming a batch norm that cannot be folded.
 pub fn observe_folded(graph: &Graph, ranges: &mut FakeQuants, watched: &BTreeSet<String>) -> Result<(), QuantError> {
     for node in graph.nodes.iter().filter(|n| watched.contains(&n.name)) {
-        let (Some(range), Some(weight)) = (ranges.weights.get_mut(&node.name), node.op.weight().and_then(Weight::float))
+        let (Some(range), Some(weight)) =
+            (ranges.weights.get_mut(&node.name), node.op.weight().and_then(Weight::float))
         else {
             continue;
         };
         let folded = match &node.op {
-            Op::Conv2d(Conv2d { bn: Some(bn), bias, .. }) => {
-                fold::fold(weight, bias.as_ref(), bn, &node.name)?.weight
-            }
+            Op::Conv2d(Conv2d { bn: Some(bn), bias, .. }) => fold::fold(weight, bias.as_ref(), bn, &node.name)?.weight,
             _ => weight.clone(),
         };
         let groups = range.min.len().max(1);

@@ -11,7 +11,10 @@ use crate::exec::int8::{Plan, PlanOptions};
 use crate::export::{ExportError, onnx};
 use crate::graph::Graph;
 use crate::int8_model::Int8Model;
-use crate::weights::{self, octet::{self, Meta}};
+use crate::weights::{
+    self,
+    octet::{self, Meta},
+};
 use crate::zoo::{self, ModelConfig, ModelId};
 
 /// Images of the sample that a self-check runs.

@@ -32,12 +32,7 @@ pub(super) fn read(
 }
 
 /// The float graph between stubs; the file's class count must be the one asked for.
-fn blank(
-    model: ModelId,
-    found: Option<usize>,
-    expected: Option<usize>,
-    size: usize,
-) -> Result<Graph, SessionError> {
+fn blank(model: ModelId, found: Option<usize>, expected: Option<usize>, size: usize) -> Result<Graph, SessionError> {
     if let (Some(found), Some(expected)) = (found, expected)
         && found != expected
     {
@@ -47,12 +42,7 @@ fn blank(
     Ok(quant::insert_stubs(&zoo::build(model, ModelConfig { classes, size })?)?.0)
 }
 
-fn quantized(
-    dict: &QuantizedDict,
-    model: ModelId,
-    classes: Option<usize>,
-    size: usize,
-) -> Result<Graph, SessionError> {
+fn quantized(dict: &QuantizedDict, model: ModelId, classes: Option<usize>, size: usize) -> Result<Graph, SessionError> {
     let float = blank(model, dict.classes(), classes, size)?;
     let disabled: BTreeSet<String> = dict.apart(&float).into_iter().collect();
     let (fused, _) = quant::fuse(&float, &FuseOptions { disabled })?;

@@ -40,7 +40,11 @@ pub struct Int8State {
 
 impl From<StateDict> for AnyDict {
     fn from(dict: StateDict) -> Self {
-        if dict.iter().any(|(key, _)| key.contains(".weight_fake_quant.")) { Self::Qat(dict) } else { Self::Float(dict) }
+        if dict.iter().any(|(key, _)| key.contains(".weight_fake_quant.")) {
+            Self::Qat(dict)
+        } else {
+            Self::Float(dict)
+        }
     }
 }
 
@@ -176,6 +180,9 @@ impl Taker<'_> {
 
     fn layer(&mut self, name: &str, expected: &[usize]) {
         let key = format!("{name}.weight");
+        // A convolution before a batch norm that was quantized apart has none.
+        let bias_key = format!("{name}.bias");
+        let bias = self.spelled(&bias_key).and_then(|_| self.plain(&bias_key, &expected[..1]));
         let Some((spelled, weight)) = self.find(&key, &self.dict.weights) else {
             self.errors.missing.push(key);
             return;
@@ -186,9 +193,6 @@ impl Taker<'_> {
             self.errors.misshapen.push((key, weight.shape, expected.to_vec()));
             return;
         }
-        // A convolution before a batch norm that was quantized apart has none.
-        let bias_key = format!("{name}.bias");
-        let bias = self.spelled(&bias_key).and_then(|_| self.plain(&bias_key, &expected[..1]));
         self.state.layers.insert(name.to_owned(), (weight, bias));
     }
 
@@ -235,7 +239,8 @@ impl Taker<'_> {
     fn surplus(&mut self) {
         let idle = |key: &str| {
             let one = |part: &str, value: f32| {
-                let tensor = key.rsplit_once('.').and_then(|(module, _)| self.dict.plain.get(&format!("{module}.{part}")));
+                let tensor =
+                    key.rsplit_once('.').and_then(|(module, _)| self.dict.plain.get(&format!("{module}.{part}")));
                 tensor.is_some_and(|t| t.data[..] == [value])
             };
             load::is_counter(key) || (one("scale", 1.0) && one("zero_point", 0.0))

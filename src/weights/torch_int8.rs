@@ -36,7 +36,8 @@ pub fn write_torch_int8(path: &Path, graph: &Graph) -> Result<u64, WeightsError>
 fn refusal(graph: &Graph) -> Option<String> {
     if !TWINS.iter().any(|family| graph.name.starts_with(family)) {
         return Some(
-            "torchvision.models.quantization has no twin of it, nor PyTorch a quantized SiLU; export it as onnx".to_owned(),
+            "torchvision.models.quantization has no twin of it, nor PyTorch a quantized SiLU; export it as onnx"
+                .to_owned(),
         );
     }
     let int8 = |n: &Node| n.numeric.qparams().is_some();

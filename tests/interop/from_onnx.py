@@ -7,9 +7,11 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 
-from common import SIZE, normalized, sample_pictures
+from common import SIZE, lively, normalized, sample_pictures
 
-IMAGES = 1000
+# Of the sample's 2,500 test images.
+IMAGES = {"shufflenet_v2_x0_5": 2500, "mobilenet_v3_small": 1000}
+OTHERS = 250
 
 
 def logits(path, images, optimize=True):
@@ -41,24 +43,55 @@ def check_int8(octet, model, folder):
     onnx.checker.check_model(loaded, full_check=True)
     assert loaded.opset_import[0].version >= 17
     inside = octet.run("inspect", file)
-    count = IMAGES if model in ("shufflenet_v2_x0_5", "mobilenet_v3_small") else IMAGES // 4
-    pictures, planes, labels = sample_pictures(folder, count)
+    pictures, planes, labels = sample_pictures(folder, IMAGES.get(model, OTHERS))
     ours = octet.logits(file, pictures)
     images = normalized(planes, inside["preprocess"]).astype(np.float32)
     scale = next(n["scale"] for n in reversed(inside["nodes"]) if n["scale"])
     names = {n.name for n in loaded.graph.node} | {t.name for t in loaded.graph.initializer}
     layers = [n["name"] for n in inside["nodes"] if n["op"].startswith(("Conv", "Linear"))]
     assert layers and all(f"{name}.weight" in names for name in layers), "torchvision's names"
-    for optimize in (True, False):
-        theirs = logits(out, images, optimize)
-        top1 = (ours.argmax(1) == theirs.argmax(1)).mean()
-        accuracy = [(x.argmax(1) == labels).mean() * 100 for x in (ours, theirs)]
-        levels = np.rint(np.abs(ours - theirs) / scale)
-        near = (levels <= 2).mean()
-        print(f"{model} onnx, optimizations {'on' if optimize else 'off'}: top 1 agrees on {top1:.2%} of {len(ours)}, accuracy "
-              f"{accuracy[0]:.2f} and {accuracy[1]:.2f}, {near:.2%} of logits within 2 levels, worst {levels.max():.0f}", flush=True)
-        assert top1 >= 0.995 and near >= 0.99 and abs(accuracy[0] - accuracy[1]) <= 0.1, model
+    agree(model, "onnx", ours, logits(out, images), labels, scale, 0.99, 0.99)
+    # What is left is the rounding of biases to int32, which QDQ form asks for: with PyTorch's float ones all else is exact.
+    exact = folder / "float_biases.onnx"
+    onnx.save(with_float_biases(loaded, file), exact)
+    agree(model, "onnx with float biases", ours, logits(exact, images, optimize=False), labels, scale, 0.995, 0.999)
     return file
+
+
+def agree(model, what, ours, theirs, labels, scale, top1_least, near_least):
+    same = ours.argmax(1) == theirs.argmax(1)
+    largest = ours.max(1, keepdims=True)
+    # Two largest logits on one level: which class is first is nobody's to say.
+    tied = np.take_along_axis(ours, theirs.argmax(1)[:, None], 1)[:, 0] == largest[:, 0]
+    accuracy = [(x.argmax(1) == labels).mean() * 100 for x in (ours, theirs)]
+    levels = np.rint(np.abs(ours - theirs) / scale)
+    near = (levels <= 2).mean()
+    print(f"{model} {what}: top 1 agrees on {same.mean():.2%} of {len(ours)} images ({(same | tied).mean():.2%} but for ties), "
+          f"accuracy {accuracy[0]:.2f} and {accuracy[1]:.2f}, {near:.2%} of logits within 2 levels, "
+          f"{(levels == 0).mean():.2%} equal, worst {levels.max():.0f}", flush=True)
+    assert same.mean() >= top1_least and near >= near_least, f"{model} {what}"
+
+
+def with_float_biases(model, file):
+    """The same model with each bias as the int8 file has it."""
+    # They lie one after the other, in the order of the layers.
+    flat, at, biases = load_file(file)["biases"].numpy(), 0, {}
+    sizes = {t.name: t.dims[0] for t in model.graph.initializer if t.name.endswith(".bias")}
+    for name in [n.input[0] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0].endswith(".bias")]:
+        biases[name], at = flat[at : at + sizes[name]], at + sizes[name]
+    assert at == len(flat), "biases left over"
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    nodes = [n for n in copy.graph.node if n.op_type == "DequantizeLinear" and n.input[0].endswith(".bias")]
+    unused = {name for n in nodes for name in n.input}
+    for node in nodes:
+        values = biases[node.input[0]].astype(np.float32)
+        copy.graph.initializer.append(onnx.numpy_helper.from_array(values, node.output[0]))
+        copy.graph.node.remove(node)
+    kept = [t for t in copy.graph.initializer if t.name not in unused]
+    del copy.graph.initializer[:]
+    copy.graph.initializer.extend(kept)
+    return copy
 
 
 def trained(octet, model, folder):
@@ -70,7 +103,7 @@ def trained(octet, model, folder):
 
 def check_float(octet, model, folder):
     torch.manual_seed(0)
-    network = getattr(torchvision.models, model)(num_classes=10).eval()
+    network = lively(getattr(torchvision.models, model)(num_classes=10)).eval()
     weights = folder / "float.pth"
     torch.save(network.state_dict(), weights)
     images = torch.randn(8, 3, SIZE, SIZE)
@@ -81,8 +114,8 @@ def check_float(octet, model, folder):
     for form, name in outs.items():
         octet.run("export", *common, "--format", form, "--out", folder / name)
     onnx.checker.check_model(str(folder / "float.onnx"), full_check=True)
-    worst = np.abs(logits(folder / "float.onnx", images.numpy()) - expected).max()
-    assert worst < 1e-3 * max(1, np.abs(expected).max()), model
+    worst = np.abs(logits(folder / "float.onnx", images.numpy()) - expected).max() / np.abs(expected).max()
+    assert worst < 1e-4, (model, worst)
     loaded = torch.load(folder / "float.pt", weights_only=True)
     network.load_state_dict(loaded, strict=True)
     counters = {k for k in network.state_dict() if k.endswith("num_batches_tracked")}
@@ -91,4 +124,4 @@ def check_float(octet, model, folder):
     for key, value in torch.load(weights).items():
         if key not in counters:
             assert torch.equal(value, loaded[key]) and torch.equal(value, flat[key]), key
-    print(f"{model} float: onnx within {worst:.1e} of PyTorch, .pt and safetensors equal, strict", flush=True)
+    print(f"{model} float: onnx within {worst:.1e} of PyTorch's largest logit, .pt and safetensors equal, strict", flush=True)

@@ -7,7 +7,9 @@ use super::{
 use crate::{
     exec::ExecError,
     graph::{BatchNorm2d, Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Tensor, Weight},
-    kernels::{Add, Affine, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table},
+    kernels::{
+        Add, Affine, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table,
+    },
 };
 
 /// The steps of a graph in order, and the bytes of the arena they work in.

@@ -4,8 +4,8 @@ use super::float_layer::FloatLayer;
 use crate::{
     graph::{NodeId, QParams},
     kernels::{
-        Add, Affine, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten, interleave,
-        mean, shuffle,
+        Add, Affine, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten,
+        interleave, mean, shuffle,
     },
 };
 
