@@ -4,12 +4,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use octet::data::{Fit, Preprocess};
 use octet::exec::int8::{Plan, PlanOptions};
 use octet::graph::{Activation, Builder, ConvSpec, Graph, Op, QatLevels, Shape};
 use octet::quant::{self, Backend, FuseOptions, QConfig};
-use octet::session::{ExportFormat, ExportOptions, PreprocessChoice, export};
+use octet::session::{
+    Calibration, Command, Control, Device, ExportFormat, ExportOptions, PreprocessChoice, Recipe, ReportJob, Session,
+    export, read_recipe, save_recipe, torch_script,
+};
 use octet::weights::{self, AnyDict, QuantizedDict, StateDict, octet::Meta};
 use octet::zoo::{self, ModelConfig, ModelId};
 
@@ -218,4 +222,51 @@ fn every_truncation_and_every_flipped_byte_is_an_error_or_a_state_dict() {
         attempt(&bytes);
     }
     assert!(tried > 100, "{tried}");
+}
+
+/// A run of the smallest model with the weights that come with it, on few images.
+fn a_run(folder: &Path, recipe: &Recipe, name: &str) -> (Session, PathBuf) {
+    let file = folder.join(name);
+    let mut session = Session::new(Device::Cpu);
+    for command in [Command::Open(Box::new(recipe.clone())), Command::RunAll(file.clone())] {
+        session.apply(command, &mut |_| {}, &Control::default()).expect("all six steps");
+    }
+    (session, file)
+}
+
+#[test]
+fn a_saved_recipe_makes_the_same_file_and_a_run_a_page_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut recipe = Recipe::new(ModelId::ShuffleNetV2X05);
+    recipe.calibration = Calibration { batches: 1, batch: 8, foresee: false };
+    let (session, file) = a_run(folder.path(), &recipe, "one.octet.safetensors");
+    let toml = folder.path().join("recipe.toml");
+    save_recipe(&toml, session.recipe()).expect("a folder to write in");
+    let read = read_recipe(&toml).expect("our own file");
+    let (_, again) = a_run(folder.path(), &read, "two.octet.safetensors");
+    assert_eq!(fs::read(&file).expect("it is there"), fs::read(again).expect("it is there"));
+
+    let page = folder.path().join("report.html");
+    let day = SystemTime::UNIX_EPOCH + Duration::from_secs(1_796_083_199);
+    ReportJob::of_session(&session).expect("it is saved").write(&page, day).expect("a page");
+    let html = fs::read_to_string(&page).expect("it is there");
+    for said in [
+        "ShuffleNetV2 x0.5",
+        "2026-11-30",
+        "Layer by layer",
+        "stage2.0.branch1.0",
+        "Environment",
+        "[qconfig",
+        "held out",
+    ] {
+        assert!(html.contains(said), "{said}");
+    }
+    assert!(html.matches("<svg").count() >= 4, "charts");
+    for asks in ["<script", "<link", "<img", "src=", "href=", "url("] {
+        assert!(!html.contains(asks), "{asks}");
+    }
+    let script = torch_script(&recipe).expect("the sample is there");
+    for said in ["quantization as models", "fuse_model", "get_default_qconfig(\"x86\")", "convert(model)"] {
+        assert!(script.contains(said), "{said}: {script}");
+    }
 }

@@ -62,7 +62,7 @@ pub enum SessionError {
     )]
     SelfCheck { path: String, worst: f64 },
     #[error("{path}: {source}")]
-    Export { path: String, source: crate::export::ExportError },
+    Export { path: String, source: Box<crate::export::ExportError> },
     #[error(transparent)]
     Download(DownloadError),
     #[error(transparent)]

@@ -215,7 +215,7 @@ fn kind(file: &Path, detail: &str) -> SessionError {
 }
 
 fn export_error(path: &Path, source: ExportError) -> SessionError {
-    SessionError::Export { path: path.display().to_string(), source }
+    SessionError::Export { path: path.display().to_string(), source: Box::new(source) }
 }
 
 fn write_onnx(out: &Path, graph: &Graph, metadata: &[(&str, &str)]) -> Result<u64, SessionError> {

@@ -11,7 +11,7 @@ from common import SIZE, lively, normalized, sample_pictures
 
 # Of the sample's 2,500 test images.
 IMAGES = {"shufflenet_v2_x0_5": 2500, "mobilenet_v3_small": 1000}
-OTHERS = 250
+OTHERS = 500
 
 
 def logits(path, images, optimize=True):
@@ -25,13 +25,15 @@ def logits(path, images, optimize=True):
     return np.concatenate(parts)
 
 
-def check_int8(octet, model, folder):
+def check_int8(octet, model, folder, quick=False):
     """Quantizes on the sample, replays the recipe, exports, runs; the int8 file."""
     file, out, recipe = folder / "sample.octet.safetensors", folder / "sample.onnx", folder / "sample.toml"
     # Whatever ships no weights is trained for a moment: the file is what is looked at, not its accuracy.
     weights = [] if model == "shufflenet_v2_x0_5" else ["--weights", trained(octet, model, folder)]
     short = ["--calibration-batches", "4"]
-    octet.run("ptq", "--model", model, *weights, *short, "--out", file, "--save-recipe", recipe)
+    page = folder / "report.html"
+    octet.run("ptq", "--model", model, *weights, *short, "--out", file, "--save-recipe", recipe, "--report", page)
+    check_report(page, model)
     again = folder / "again.octet.safetensors"
     octet.run("run", recipe, "--out", again)
     assert again.read_bytes() == file.read_bytes(), "the recipe gives another file"
@@ -43,7 +45,7 @@ def check_int8(octet, model, folder):
     onnx.checker.check_model(loaded, full_check=True)
     assert loaded.opset_import[0].version >= 17
     inside = octet.run("inspect", file)
-    pictures, planes, labels = sample_pictures(folder, IMAGES.get(model, OTHERS))
+    pictures, planes, labels = sample_pictures(folder, OTHERS if quick else IMAGES.get(model, OTHERS))
     ours = octet.logits(file, pictures)
     images = normalized(planes, inside["preprocess"]).astype(np.float32)
     scale = next(n["scale"] for n in reversed(inside["nodes"]) if n["scale"])
@@ -56,6 +58,16 @@ def check_int8(octet, model, folder):
     onnx.save(with_float_biases(loaded, file), exact)
     agree(model, "onnx with float biases", ours, logits(exact, images, optimize=False), labels, scale, 0.995, 0.999)
     return file
+
+
+def check_report(page, model):
+    """One page that asks for nothing else."""
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>") and text.rstrip().endswith("</html>")
+    assert text.count("<svg") >= 4 and "Layer by layer" in text and "Environment" in text and "[qconfig" in text
+    for asks in ("<script", "<link", "<img", "src=", "href=", "url(", "@import"):
+        assert asks not in text, asks
+    print(f"{model} report: {len(text) / 1e3:.0f} kB, {text.count('<svg')} charts, nothing fetched", flush=True)
 
 
 def agree(model, what, ours, theirs, labels, scale, top1_least, near_least):
