@@ -32,6 +32,9 @@ pub fn decode(bytes: &[u8]) -> Result<Graph, ExportError> {
     if graph.node.len() > MAX_NODES {
         return Err(ExportError::Decode(format!("{} nodes, expected at most {MAX_NODES}", graph.node.len())));
     }
+    if let Some(odd) = names(&graph).find(|name| name.chars().any(char::is_control)) {
+        return Err(ExportError::Decode(format!("the name {odd:?} has control characters")));
+    }
     let mut reader = Reader::new(&graph)?;
     for node in &graph.node {
         reader.node(node).map_err(|detail| ExportError::Foreign {
@@ -42,6 +45,13 @@ pub fn decode(bytes: &[u8]) -> Result<Graph, ExportError> {
     }
     let output = graph.output.first().and_then(|o| o.name.as_deref()).unwrap_or("");
     reader.finish(output)
+}
+
+/// Every name that a message may hold.
+fn names(graph: &proto::Graph) -> impl Iterator<Item = &String> {
+    let nodes = graph.node.iter().flat_map(|n| n.input.iter().chain(&n.output).chain(&n.name).chain(&n.op_type));
+    let values = graph.input.iter().chain(&graph.output).filter_map(|v| v.name.as_ref());
+    nodes.chain(values).chain(graph.initializer.iter().filter_map(|t| t.name.as_ref())).chain(&graph.name)
 }
 
 fn label(text: &Option<String>) -> String {
