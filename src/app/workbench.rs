@@ -1,6 +1,6 @@
 //! The frame: bar above, rail left, screen in the middle, inspector right, progress and log below.
 
-use eframe::egui::{self, Align, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
+use eframe::egui::{self, Align, Context, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
 
 use super::actions::{self, Given};
 use super::browse::{Browsing, Field, Finished};
@@ -11,7 +11,7 @@ use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
 use super::memory::Memory;
 use super::palette::{self, Palette};
-use super::screens::{self, Tab};
+use super::screens::{self, Beside, ResultView, Tab};
 use super::theme::{self, Tone, Type};
 use super::{help, rail, status, top_bar, welcome};
 use crate::session::{Command, CommandKind, Step, StepState, View};
@@ -154,6 +154,13 @@ impl Workbench {
         if let Some(command) = command {
             self.ask(command);
         }
+    }
+
+    /// Writes something beside the int8 file, and shows on the result's summary what became of it.
+    pub(super) fn write_beside(&mut self, what: Beside, view: &View, ctx: &Context) {
+        let errors = self.result.errors().map(<[_]>::to_vec);
+        self.result.view = ResultView::Summary;
+        self.result.written.start(what, view, errors.as_deref(), ctx);
     }
 
     /// Every step that is left. What is picked is what runs, opened or not.

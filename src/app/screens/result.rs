@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use eframe::egui::Ui;
 
+use super::beside::Written;
 use crate::app::asked::Asked;
 use crate::app::gallery::Thumbnails;
 use crate::app::graph_view::{Lens, Reading};
@@ -52,7 +53,7 @@ pub(super) enum Says {
 /// What is known of a converted model beyond its figures, each asked for when it is first looked at.
 #[derive(Debug)]
 pub struct ResultScreen {
-    pub(super) view: ResultView,
+    pub(in crate::app) view: ResultView,
     pub(super) says: Says,
     of: Option<Arc<Graph>>,
     /// Shared, since many classes make it large.
@@ -60,6 +61,7 @@ pub struct ResultScreen {
     pub(super) errors: Asked<SoFar<Vec<LayerError>>>,
     pub(super) times: Asked<Vec<LayerCost>>,
     pub(super) thumbnails: Thumbnails,
+    pub(in crate::app) written: Written,
     pub(super) channel: usize,
     lens: Option<(Says, usize, Arc<Lens>)>,
 }
@@ -74,6 +76,7 @@ impl Default for ResultScreen {
             errors: Asked::default(),
             times: Asked::default(),
             thumbnails: Thumbnails::held_out(),
+            written: Written::default(),
             channel: 0,
             lens: None,
         }
