@@ -25,6 +25,8 @@ mod tile;
 pub use channels::{add_channels, copy_channels, shuffle, unshuffle};
 pub use conv::{Geometry, conv, conv_input_grad, conv_weight_grad};
 pub use depthwise::{depthwise, depthwise_input_grad, depthwise_weight_grad};
+#[cfg(test)]
+pub(in crate::kernels) use matmul::matmul_strided;
 pub use norm::{Moments, channel_sums, moments, norm_grad_sums, norm_input_grad, scale_shift};
 pub use order::SumOrder;
 pub use packed::PackedConv;
