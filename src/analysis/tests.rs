@@ -13,7 +13,7 @@ fn conv(shape: [usize; 4], data: Vec<i8>, stride: usize, padding: usize, groups:
     let scales = vec![0.01; shape[0]].into();
     let weight = Weight::Int8(QTensor { shape: shape.to_vec(), data: data.into(), scales });
     let bias = Some(Tensor::zeros([shape[0]]));
-    Op::Conv2d(Conv2d { weight, bias, stride, padding, groups, relu: false })
+    Op::Conv2d(Conv2d { weight, bias, stride, padding, groups, bn: None, relu: false, fake: None })
 }
 
 /// Image, quantize with scale 1, one layer, dequantize: an image's values are the layer's levels.
@@ -142,7 +142,7 @@ fn weights(len: usize) -> Vec<i8> {
 fn linear(out: usize, inputs: usize) -> Op {
     let weight =
         QTensor { shape: vec![out, inputs], data: weights(out * inputs).into(), scales: vec![0.01; out].into() };
-    Op::Linear(Linear { weight: Weight::Int8(weight), bias: None, relu: true })
+    Op::Linear(Linear { weight: Weight::Int8(weight), bias: None, relu: true, fake: None })
 }
 
 /// One layer that fbgemm computed on a CPU without VNNI; `tests/fixtures/saturation.py` made them.

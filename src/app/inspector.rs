@@ -153,6 +153,11 @@ fn numeric_ui(ui: &mut Ui, numeric: &Numeric) {
             let symmetric = if spec.scheme == Scheme::Symmetric { ", symmetric" } else { "" };
             fact_ui(ui, "Levels", &format!("0\u{2026}{}{symmetric}", spec.quant_max));
         }
+        Numeric::Learned(spec) => {
+            fact_ui(ui, "Fake quantization", spec.observer.title());
+            let symmetric = if spec.scheme == Scheme::Symmetric { ", symmetric" } else { "" };
+            fact_ui(ui, "Levels", &format!("0\u{2026}{}{symmetric}", spec.quant_max));
+        }
         Numeric::Int8(q) | Numeric::FakeQuantized(q) => {
             fact_ui(ui, "Scale", &number::number(q.scale.into()));
             fact_ui(ui, "Zero point", &q.zero_point.to_string());

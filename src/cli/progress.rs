@@ -2,7 +2,8 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use crate::session::{
-    Command, Control, EpochReport, Event, Recipe, Session, SessionError, Severity, TrainConfig, TrainEvent, Transfer,
+    Command, Control, EpochReport, Event, Frozen, Recipe, Session, SessionError, Severity, TrainConfig, TrainEvent,
+    Transfer,
 };
 
 /// Runs one command of a session, telling standard error how it goes.
@@ -81,6 +82,14 @@ impl Line {
             }
             Event::Training(TrainEvent::Step { step, steps, loss, images_per_second, .. }) => {
                 self.draw(&format!("step {}/{steps}: loss {loss:.4}, {images_per_second:.0} images/s", step + 1));
+            }
+            Event::Training(TrainEvent::Ranges(_)) => {}
+            Event::Training(TrainEvent::Frozen { epoch, what }) => {
+                let what = match what {
+                    Frozen::Observers => "the ranges of fake quantization stand still",
+                    Frozen::BatchNorm => "batch norm keeps its running statistics",
+                };
+                self.say(&format!("from epoch {} on {what}", epoch + 1));
             }
             Event::Log(log) => match log.severity {
                 Severity::Info => self.say(&log.text),

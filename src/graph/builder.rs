@@ -60,7 +60,9 @@ impl Builder {
             stride: spec.stride,
             padding: spec.kernel / 2,
             groups: spec.groups,
+            bn: None,
             relu: false,
+            fake: None,
         };
         self.push(name, Op::Conv2d(conv), &[x])
     }
@@ -95,6 +97,7 @@ impl Builder {
             weight: Weight::Float(Tensor::zeros([out, self.channels(x)])),
             bias: Some(Tensor::zeros([out])),
             relu: false,
+            fake: None,
         };
         self.push(name, Op::Linear(linear), &[x])
     }

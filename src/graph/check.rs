@@ -70,7 +70,14 @@ fn check_params(node: &Node) -> Result<(), GraphError> {
                     "groups must divide the channels, and the stride be 1 or more".to_owned(),
                 ));
             }
-            c.bias.as_ref().map_or(Ok(()), |b| vector("bias", b, c.out_channels()))
+            let channels = c.out_channels();
+            if let Some(b) = &c.bn {
+                vector("bn.weight", &b.weight, channels)?;
+                vector("bn.bias", &b.bias, channels)?;
+                vector("bn.running_mean", &b.running_mean, channels)?;
+                vector("bn.running_var", &b.running_var, channels)?;
+            }
+            c.bias.as_ref().map_or(Ok(()), |b| vector("bias", b, channels))
         }
         Op::Linear(l) => l.bias.as_ref().map_or(Ok(()), |b| vector("bias", b, l.weight.shape()[0])),
         Op::BatchNorm2d(b) => {
@@ -143,6 +150,9 @@ fn check_numeric(graph: &Graph, node: &Node, converted: bool) -> Result<(), Grap
         Op::QuantStub if converted && !int8 => return refuse("its output is float in a converted graph"),
         Op::DeQuantStub if converted && !input_int8 => return refuse("its input is float already"),
         _ => {}
+    }
+    if int8 && (node.op.bn().is_some() || node.op.fake().is_some()) {
+        return refuse("its batch norm is not folded, or its weight still fake-quantized: convert the QAT graph");
     }
     match node.op.weight() {
         Some(weight) if weight.int8().is_some() != int8 => {

@@ -65,6 +65,10 @@ fn numeric(node: &Node) -> String {
             let scheme = if spec.scheme == Scheme::Symmetric { " symmetric" } else { "" };
             format!(" observed {:?} 0..{}{scheme}", spec.observer, spec.quant_max)
         }
+        Numeric::Learned(spec) => {
+            let scheme = if spec.scheme == Scheme::Symmetric { " symmetric" } else { "" };
+            format!(" learned 0..{}{scheme}", spec.quant_max)
+        }
         Numeric::FakeQuantized(q) => {
             format!(" fake-quantized scale {:e} zero point {} of 0..{}", q.scale, q.zero_point, q.qmax)
         }

@@ -44,7 +44,7 @@ pub struct Graph {
 pub struct ParamRef<'a> {
     /// The node that owns it.
     pub node: NodeId,
-    /// `weight`, `bias`, `running_mean` or `running_var`.
+    /// `weight`, `bias`, `running_mean` or `running_var`; after `bn.` those of the batch norm of a QAT convolution.
     pub part: &'static str,
     /// Its values.
     pub tensor: &'a Tensor,
@@ -53,7 +53,7 @@ pub struct ParamRef<'a> {
 impl ParamRef<'_> {
     /// Whether it is trained (running statistics are not).
     pub fn is_trainable(&self) -> bool {
-        !self.part.starts_with("running_")
+        !self.part.trim_start_matches("bn.").starts_with("running_")
     }
 }
 
@@ -120,6 +120,12 @@ impl Graph {
                     if let Some(tensor) = bias {
                         push("bias", tensor);
                     }
+                    if let Some(BatchNorm2d { weight, bias, running_mean, running_var, .. }) = n.op.bn() {
+                        push("bn.weight", weight);
+                        push("bn.bias", bias);
+                        push("bn.running_mean", running_mean);
+                        push("bn.running_var", running_var);
+                    }
                 }
                 Op::BatchNorm2d(BatchNorm2d { weight, bias, running_mean, running_var, .. }) => {
                     push("weight", weight);
@@ -147,7 +153,8 @@ impl Graph {
         all
     }
 
-    /// The state-dict key of a parameter: `layer1.0.conv1.weight`.
+    /// The state-dict key of a parameter: `layer1.0.conv1.weight`. The keys of the QAT form are those of PyTorch's QAT
+    /// modules: `layer1.0.conv1.bn.weight`.
     pub fn key(&self, param: &ParamRef<'_>) -> String {
         format!("{}.{}", self.node(param.node).name, param.part)
     }
@@ -162,6 +169,12 @@ impl Graph {
                     *slot = value.clone();
                 }
             };
+            if let Op::Conv2d(Conv2d { bn: Some(b), .. }) = &mut node.op {
+                replace("bn.weight", &mut b.weight);
+                replace("bn.bias", &mut b.bias);
+                replace("bn.running_mean", &mut b.running_mean);
+                replace("bn.running_var", &mut b.running_var);
+            }
             match &mut node.op {
                 Op::Conv2d(Conv2d { weight, bias, .. }) | Op::Linear(Linear { weight, bias, .. }) => {
                     if let Weight::Float(tensor) = weight {

@@ -194,6 +194,9 @@ pub enum Numeric {
     Float,
     /// float32 with an observer on it.
     Observed(ActivationSpec),
+    /// float32, moved to the nearest of levels that are learnt: in training their range follows a moving average of each
+    /// batch's extremes ([`super::FakeQuants`]). The QAT form.
+    Learned(ActivationSpec),
     /// float32, each value moved to the nearest of these levels: `(quantize(x) - zero_point) * scale`.
     FakeQuantized(QParams),
     /// uint8 with these parameters.
@@ -205,7 +208,7 @@ impl Numeric {
     pub fn qparams(&self) -> Option<QParams> {
         match self {
             Self::Int8(q) => Some(*q),
-            Self::Float | Self::Observed(_) | Self::FakeQuantized(_) => None,
+            Self::Float | Self::Observed(_) | Self::Learned(_) | Self::FakeQuantized(_) => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{GraphError, Shape, Tensor, Weight};
+use super::{GraphError, Shape, Tensor, Weight, WeightSpec};
 
 /// A point-wise function, named as in `torch.nn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,7 +46,8 @@ impl Activation {
     }
 }
 
-/// `torch.nn.Conv2d`, with batch norm folded in and ReLU fused once it went through `fuse`.
+/// `torch.nn.Conv2d`, with batch norm folded in and ReLU fused once it went through `fuse`; in the QAT form batch norm
+/// stands beside it instead (`ConvBn2d`, `ConvBnReLU2d`), to be trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv2d {
     /// `[out, in / groups, kh, kw]`.
@@ -59,8 +60,12 @@ pub struct Conv2d {
     pub padding: usize,
     /// 1, or `in` for a depthwise convolution.
     pub groups: usize,
+    /// Batch norm on the convolution's output, before the ReLU: in the QAT form alone.
+    pub bn: Option<BatchNorm2d>,
     /// Whether a ReLU is fused behind it.
     pub relu: bool,
+    /// The weight is fake-quantized on such levels in training: in the QAT form alone.
+    pub fake: Option<WeightSpec>,
 }
 
 impl Conv2d {
@@ -111,6 +116,8 @@ pub struct Linear {
     pub bias: Option<Tensor>,
     /// Whether a ReLU is fused behind it.
     pub relu: bool,
+    /// The weight is fake-quantized on such levels in training: in the QAT form alone.
+    pub fake: Option<WeightSpec>,
 }
 
 /// `torch.nn.MaxPool2d`, padded with minus infinity.
@@ -191,11 +198,15 @@ impl Op {
             Self::Input => "Input",
             Self::QuantStub => "QuantStub",
             Self::DeQuantStub => "DeQuantStub",
-            Self::Conv2d(c) => match (c.is_depthwise(), c.relu) {
-                (false, false) => "Conv2d",
-                (false, true) => "ConvReLU2d",
-                (true, false) => "Conv2d (depthwise)",
-                (true, true) => "ConvReLU2d (depthwise)",
+            Self::Conv2d(c) => match (c.is_depthwise(), c.bn.is_some(), c.relu) {
+                (false, false, false) => "Conv2d",
+                (false, false, true) => "ConvReLU2d",
+                (false, true, false) => "ConvBn2d",
+                (false, true, true) => "ConvBnReLU2d",
+                (true, false, false) => "Conv2d (depthwise)",
+                (true, false, true) => "ConvReLU2d (depthwise)",
+                (true, true, false) => "ConvBn2d (depthwise)",
+                (true, true, true) => "ConvBnReLU2d (depthwise)",
             },
             Self::BatchNorm2d(_) => "BatchNorm2d",
             Self::Linear(l) => {
@@ -226,6 +237,54 @@ impl Op {
         match self {
             Self::Conv2d(c) => Some(&c.weight),
             Self::Linear(l) => Some(&l.weight),
+            Self::Input
+            | Self::QuantStub
+            | Self::DeQuantStub
+            | Self::BatchNorm2d(_)
+            | Self::Activation(_)
+            | Self::MaxPool2d(_)
+            | Self::AdaptiveAvgPool2d
+            | Self::MeanHw
+            | Self::Add { .. }
+            | Self::Mul
+            | Self::Cat
+            | Self::Chunk { .. }
+            | Self::ChannelShuffle { .. }
+            | Self::Flatten
+            | Self::Dropout { .. }
+            | Self::StochasticDepth { .. } => None,
+        }
+    }
+
+    /// The batch norm of a convolution in the QAT form.
+    pub fn bn(&self) -> Option<&BatchNorm2d> {
+        match self {
+            Self::Conv2d(c) => c.bn.as_ref(),
+            Self::Linear(_)
+            | Self::Input
+            | Self::QuantStub
+            | Self::DeQuantStub
+            | Self::BatchNorm2d(_)
+            | Self::Activation(_)
+            | Self::MaxPool2d(_)
+            | Self::AdaptiveAvgPool2d
+            | Self::MeanHw
+            | Self::Add { .. }
+            | Self::Mul
+            | Self::Cat
+            | Self::Chunk { .. }
+            | Self::ChannelShuffle { .. }
+            | Self::Flatten
+            | Self::Dropout { .. }
+            | Self::StochasticDepth { .. } => None,
+        }
+    }
+
+    /// The levels on which the weight is fake-quantized in training, in the QAT form.
+    pub fn fake(&self) -> Option<WeightSpec> {
+        match self {
+            Self::Conv2d(c) => c.fake,
+            Self::Linear(l) => l.fake,
             Self::Input
             | Self::QuantStub
             | Self::DeQuantStub

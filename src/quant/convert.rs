@@ -112,7 +112,7 @@ pub(super) fn unit(spec: ActivationSpec) -> QParams {
     QParams { scale: 1.0 / f32::from(levels), zero_point: 0, qmax: spec.qmax() }
 }
 
-fn float_layer(node: &Node) -> Option<FloatLayerReport> {
+pub(super) fn float_layer(node: &Node) -> Option<FloatLayerReport> {
     let (Op::Conv2d(Conv2d { weight, bias, .. }) | Op::Linear(Linear { weight, bias, .. })) = &node.op else {
         return None;
     };

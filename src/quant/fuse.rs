@@ -41,6 +41,27 @@ pub struct FuseSite {
 /// # Errors
 /// [`QuantError::NotFinite`] naming a batch norm that cannot be folded; [`QuantError::Graph`] where `disabled` names no node.
 pub fn fuse(graph: &Graph, options: &FuseOptions) -> Result<(Graph, FuseReport), QuantError> {
+    fuse_as(graph, options, Form::Folded)
+}
+
+/// Fuses the same patterns for training with fake quantization: batch norm is not folded but stands in its convolution
+/// ([`Conv2d::bn`]), with parameters and statistics that go on learning. The graph computes what it did before, in training
+/// too.
+///
+/// # Errors
+/// Those of [`fuse`].
+pub fn fuse_qat(graph: &Graph, options: &FuseOptions) -> Result<(Graph, FuseReport), QuantError> {
+    fuse_as(graph, options, Form::Trainable)
+}
+
+/// What becomes of batch norm.
+#[derive(Clone, Copy)]
+enum Form {
+    Folded,
+    Trainable,
+}
+
+fn fuse_as(graph: &Graph, options: &FuseOptions, form: Form) -> Result<(Graph, FuseReport), QuantError> {
     for name in &options.disabled {
         graph.require(name)?;
     }
@@ -55,7 +76,7 @@ pub fn fuse(graph: &Graph, options: &FuseOptions) -> Result<(Graph, FuseReport),
         }
         match pattern::find(graph, &users, id) {
             Some((found, chain)) if !options.disabled.contains(&node.name) => {
-                let (fused, site) = fuse_site(graph, found, &chain)?;
+                let (fused, site) = fuse_site(graph, found, &chain, form)?;
                 let new = next.replace(id, fused);
                 for member in &chain[1..] {
                     next.alias(*member, new);
@@ -82,15 +103,20 @@ pub fn fuse(graph: &Graph, options: &FuseOptions) -> Result<(Graph, FuseReport),
 }
 
 /// The one node that computes what `chain` does.
-fn fuse_site(graph: &Graph, pattern: Pattern, chain: &[NodeId]) -> Result<(Node, FuseSite), QuantError> {
+fn fuse_site(graph: &Graph, pattern: Pattern, chain: &[NodeId], form: Form) -> Result<(Node, FuseSite), QuantError> {
     let mut node = graph.node(chain[0]).clone();
     let mut factors = Vec::new();
     if let (Op::Conv2d(conv), Op::BatchNorm2d(bn)) = (&mut node.op, &graph.node(chain[1]).op) {
         let weight = conv.weight.float().expect("a pattern starts at a float layer");
         let folded = fold::fold(weight, conv.bias.as_ref(), bn, &graph.node(chain[1]).name)?;
-        conv.weight = Weight::Float(folded.weight);
-        conv.bias = Some(folded.bias);
         factors = folded.factors;
+        match form {
+            Form::Folded => {
+                conv.weight = Weight::Float(folded.weight);
+                conv.bias = Some(folded.bias);
+            }
+            Form::Trainable => conv.bn = Some(bn.clone()),
+        }
     }
     if let Op::Conv2d(Conv2d { relu, .. }) | Op::Linear(Linear { relu, .. }) = &mut node.op {
         *relu = pattern.has_relu();

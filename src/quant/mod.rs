@@ -1,8 +1,9 @@
 //! From a float graph to an int8 one: qconfigs, observers, and one file per pass.
 //!
 //! A pass is a pure function, `&Graph -> Result<(Graph, Report), QuantError>`, and [`crate::graph::check`] holds after
-//! each: [`insert_stubs`], [`fuse`], [`prepare`], then (once [`Observers`] saw data) [`convert`]. The arithmetic is that
-//! of PyTorch's eager mode, to the bit where it decides an integer.
+//! each: [`insert_stubs`], [`fuse`], [`prepare`], then (once [`Observers`] saw data) [`convert`]; for training with fake
+//! quantization [`fuse_qat`], [`prepare_qat`], and once trained [`convert_qat`]. The arithmetic is that of PyTorch's eager
+//! mode, to the bit where it decides an integer.
 //!
 //! This room knows the graph and nothing else. It never runs a model: observers ask a [`Values`] for its extremes and
 //! its histogram, wherever the tensor lives.
@@ -16,6 +17,9 @@ mod observe;
 mod overrides;
 mod pattern;
 mod prepare;
+mod qat;
+#[cfg(test)]
+mod qat_tests;
 mod qconfig;
 mod stubs;
 #[cfg(test)]
@@ -27,11 +31,12 @@ use crate::graph::{GraphError, ObserverKind};
 
 pub use convert::{ConvertReport, FloatLayerReport, LayerReport, convert};
 pub use fake::fake_quantize;
-pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse};
+pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse, fuse_qat};
 pub use observe::{BINS, Histogram, Observers, Range, Values};
 pub use overrides::{Choosable, Override, choosable};
 pub use pattern::{Pattern, Reason, Refusal};
 pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
+pub use qat::{convert_qat, fake_quantize_qat, prepare_qat, qat_qparams};
 pub use qconfig::{Backend, QConfig, Study};
 pub use stubs::{StubsReport, insert_stubs};
 pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, weight_warnings};
@@ -94,6 +99,17 @@ pub enum QuantError {
     /// An operation between the stubs that has no int8 kernel.
     #[error("node `{node}` ({op}) has no int8 kernel: {remedy}")]
     Unquantizable { node: String, op: &'static str, remedy: &'static str },
+    /// A graph that was not made ready for training with fake quantization.
+    #[error("graph `{graph}` learns no levels: fuse and prepare it for QAT first")]
+    NotQat { graph: String },
+    /// Fake quantization without data.
+    #[error("fake quantization that saw no data: {}; train at least one step", .nodes.join(", "))]
+    NotTrained { nodes: Vec<String> },
+    /// What was learnt is not of this graph.
+    #[error(
+        "fake quantization of the weight of `{node}` has {found} ranges, expected {expected}: it is of another graph"
+    )]
+    OtherState { node: String, found: usize, expected: usize },
     /// Observers without data.
     #[error("observers that saw no data: {}; calibrate with at least one image", .nodes.join(", "))]
     NotCalibrated { nodes: Vec<String> },

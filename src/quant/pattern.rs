@@ -56,10 +56,10 @@ const PATTERNS: [(Pattern, &[Part]); 4] = [
 ];
 
 impl Part {
-    /// Whether `op` can stand here. A layer that has its ReLU, or is int8, is finished and starts no pattern.
+    /// Whether `op` can stand here. A layer that has its batch norm or ReLU, or is int8, is finished and starts no pattern.
     fn is(self, op: &Op) -> bool {
         match self {
-            Self::Conv => matches!(op, Op::Conv2d(c) if !c.relu && c.weight.float().is_some()),
+            Self::Conv => matches!(op, Op::Conv2d(c) if !c.relu && c.bn.is_none() && c.weight.float().is_some()),
             Self::Linear => matches!(op, Op::Linear(l) if !l.relu && l.weight.float().is_some()),
             Self::BatchNorm => matches!(op, Op::BatchNorm2d(_)),
             Self::Relu => matches!(op, Op::Activation(Activation::Relu)),
@@ -132,7 +132,7 @@ impl fmt::Display for Reason {
 /// Why the node `id`, which is in no fused pattern, stays on its own; `None` where nobody would expect it to fuse.
 pub(super) fn refusal(graph: &Graph, users: &[Vec<NodeId>], id: NodeId) -> Option<Reason> {
     match &graph.node(id).op {
-        Op::Conv2d(c) if !c.relu => Some(not_followed(graph, users, id, "batch norm or ReLU")),
+        Op::Conv2d(c) if !c.relu && c.bn.is_none() => Some(not_followed(graph, users, id, "batch norm or ReLU")),
         Op::Linear(l) if !l.relu => Some(not_followed(graph, users, id, "ReLU")),
         Op::BatchNorm2d(_) | Op::Activation(Activation::Relu) => {
             let before = graph.node(id).inputs[0];

@@ -78,6 +78,11 @@ impl QConfig {
         }
     }
 
+    /// PyTorch 2.9's defaults for training with fake quantization (`get_default_qat_qconfig`): moving averages.
+    pub fn qat(name: Backend) -> Self {
+        Self::new(name).with_observer(ObserverKind::MovingAverageMinMax)
+    }
+
     /// The same with another observer on activations.
     pub fn with_observer(self, observer: ObserverKind) -> Self {
         Self { activation: ActivationSpec { observer, ..self.activation }, ..self }

@@ -62,5 +62,7 @@ pub use crate::int8_model::{Likely, likeliest};
 pub use crate::quant::{
     Backend, Choosable, ConvertReport, FuseOptions, FuseReport, Override, QConfig, Study, Warning, choosable,
 };
-pub use crate::train::{EpochReport, Optimizer, Score, TrainConfig, TrainEvent};
+pub use crate::train::{
+    EpochReport, FakeQuantRange, Frozen, Optimizer, QatConfig, RangeReport, Score, TrainConfig, TrainEvent,
+};
 pub use crate::zoo::{ModelConfig, ModelId};

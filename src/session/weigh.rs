@@ -249,7 +249,7 @@ impl Session {
             &config,
             &self.device,
             &mut |event| {
-                if let TrainEvent::Step { epoch, step, steps, .. } = event {
+                if let TrainEvent::Step { epoch, step, steps, .. } = &event {
                     to.progress("Training", epoch * steps + step + 1, config.epochs * steps);
                 }
                 (to.emit)(Event::Training(event));

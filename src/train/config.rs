@@ -22,6 +22,16 @@ pub enum Optimizer {
     },
 }
 
+impl Optimizer {
+    /// The same without weight decay.
+    pub(super) fn without_decay(self) -> Self {
+        match self {
+            Self::Sgd { momentum, nesterov, .. } => Self::Sgd { momentum, weight_decay: 0.0, nesterov },
+            Self::AdamW { .. } => Self::AdamW { weight_decay: 0.0 },
+        }
+    }
+}
+
 /// How to train.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {

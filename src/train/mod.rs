@@ -1,4 +1,4 @@
-//! Trains a float graph: loss, optimizer, schedule and the epoch loop.
+//! Trains a float graph, or one in the QAT form with its fake quantization: loss, optimizer, schedule and the epoch loop.
 //!
 //! Everything drawn at random comes from the configuration's seed, and no sum depends on the number of threads: the same
 //! configuration gives the same weights, bit for bit. This room does not know sessions, files or windows; images come as
@@ -6,16 +6,23 @@
 
 mod config;
 mod evaluate;
+mod event;
 mod loss;
 mod optimizer;
+mod qat_config;
 mod run;
 mod schedule;
+mod state;
 
 pub use config::{Optimizer, TrainConfig};
 pub use evaluate::{Score, evaluate};
-pub use run::{EpochReport, TrainEvent, TrainOutcome, train};
+pub use event::{EpochReport, FakeQuantRange, Frozen, RangeReport, TrainEvent};
+pub use optimizer::Stepper;
+pub use qat_config::QatConfig;
+pub use run::{TrainOutcome, Training, train};
+pub use state::{Best, OptimizerState, TrainState};
 
-use crate::exec::ExecError;
+use crate::{exec::ExecError, quant::QuantError};
 
 /// One batch of images with their classes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +62,12 @@ pub enum TrainError {
     /// The graph could not be run.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// What was trained with fake quantization could not be evaluated.
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+    /// A state that is not of this training.
+    #[error("training cannot go on from this state: {detail}; start again from the weights")]
+    Resume { detail: String },
     /// Candle refused an optimizer's step.
     #[error("the optimizer's step failed: {0}")]
     Candle(#[from] candle_core::Error),

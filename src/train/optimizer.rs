@@ -3,14 +3,14 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, Error, InplaceOp2, Layout, Result, Tensor};
 use rayon::prelude::*;
 
-use super::Optimizer;
+use super::{Optimizer, OptimizerState, TrainError};
 use crate::exec::float::Parameter;
 
 /// Values a thread takes at a time.
 const PART: usize = 32 * 1024;
 
 /// An optimizer with the state it keeps for each parameter.
-pub(super) struct Stepper {
+pub struct Stepper {
     rule: Optimizer,
     steps: i32,
     /// For each parameter: velocity (SGD), or first and second moment (AdamW).
@@ -18,7 +18,7 @@ pub(super) struct Stepper {
 }
 
 impl Stepper {
-    /// State at zero for each trained parameter.
+    /// State at zero for each trained parameter of [`crate::exec::float::Trainable::parameters`].
     pub fn new(rule: Optimizer, parameters: &[Parameter]) -> Self {
         let state = parameters
             .iter()
@@ -34,12 +34,52 @@ impl Stepper {
         Self { rule, steps: 0, state }
     }
 
+    /// What it remembers, by the keys of the parameters that it was made for.
+    pub fn export(&self, parameters: &[Parameter]) -> OptimizerState {
+        let kept = |state: &[Vec<f32>; 2]| state.iter().filter(|s| !s.is_empty()).cloned().collect::<Vec<_>>();
+        let slots = parameters.iter().zip(&self.state).filter(|(p, _)| p.is_trainable());
+        OptimizerState { steps: self.steps, slots: slots.map(|(p, state)| (p.key.clone(), kept(state))).collect() }
+    }
+
+    /// Goes on from what [`Stepper::export`] gave.
+    ///
+    /// # Errors
+    /// [`TrainError::Resume`] where it is of other parameters or of another optimizer.
+    pub fn import(&mut self, parameters: &[Parameter], from: &OptimizerState) -> std::result::Result<(), TrainError> {
+        for (parameter, state) in parameters.iter().zip(&mut self.state) {
+            let mut own: Vec<&mut Vec<f32>> = state.iter_mut().filter(|s| !s.is_empty()).collect();
+            if own.is_empty() {
+                continue;
+            }
+            let lengths = |slots: &[Vec<f32>]| slots.iter().map(Vec::len).collect::<Vec<_>>();
+            let found = from.slots.get(&parameter.key).map_or(&[][..], Vec::as_slice);
+            let expected: Vec<usize> = own.iter().map(|s| s.len()).collect();
+            if lengths(found) != expected {
+                return Err(TrainError::Resume {
+                    detail: format!(
+                        "the optimizer's state of `{}` has lengths {:?}, expected {expected:?}",
+                        parameter.key,
+                        lengths(found)
+                    ),
+                });
+            }
+            own.iter_mut().zip(found).for_each(|(own, found)| own.copy_from_slice(found));
+        }
+        self.steps = from.steps;
+        Ok(())
+    }
+
     /// Moves every parameter that has a gradient, in place.
+    ///
+    /// # Errors
+    /// Where the device fails.
     pub fn step(&mut self, parameters: &[Parameter], gradients: &[Option<Tensor>], lr: f64) -> Result<()> {
         self.steps += 1;
         for ((parameter, gradient), state) in parameters.iter().zip(gradients).zip(&mut self.state) {
             let Some(gradient) = gradient else { continue };
-            let step = Step { rule: self.rule, lr: lr as f32, number: self.steps, state: RefCell::new(state) };
+            let rule = if parameter.is_step_size() { self.rule.without_decay() } else { self.rule };
+            let relative = parameter.is_step_size();
+            let step = Step { rule, lr: lr as f32, number: self.steps, relative, state: RefCell::new(state) };
             parameter.tensor.inplace_op2(gradient, &step)?;
         }
         Ok(())
@@ -51,6 +91,8 @@ struct Step<'a> {
     rule: Optimizer,
     lr: f32,
     number: i32,
+    /// Whether AdamW's rate is a share of the value: step sizes are small, and its steps do not see the size.
+    relative: bool,
     state: RefCell<&'a mut [Vec<f32>; 2]>,
 }
 
@@ -77,8 +119,9 @@ impl InplaceOp2 for Step<'_> {
                 });
             }
             Optimizer::AdamW { weight_decay } => {
+                let relative = self.relative;
                 parts.zip(a.par_chunks_mut(PART)).zip(b.par_chunks_mut(PART)).for_each(|(((p, g), m), v)| {
-                    adamw(p, g, m, v, lr, weight_decay, number);
+                    adamw(p, g, m, v, [lr, weight_decay], number, relative);
                 });
             }
         }
@@ -96,7 +139,7 @@ fn sgd(p: &mut [f32], g: &[f32], velocity: &mut [f32], rates: [f32; 3], nesterov
     }
 }
 
-fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], lr: f32, decay: f32, number: i32) {
+fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], [lr, decay]: [f32; 2], number: i32, relative: bool) {
     const BETAS: [f32; 2] = [0.9, 0.999];
     const EPS: f32 = 1e-8;
     let correction = BETAS.map(|b| (1.0 - f64::from(b).powi(number)) as f32);
@@ -105,7 +148,8 @@ fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], lr: f32, decay:
         *p *= 1.0 - lr * decay;
         *m += (1.0 - BETAS[0]) * (g - *m);
         *v = BETAS[1] * *v + (1.0 - BETAS[1]) * g * g;
-        *p -= rate * *m / (v.sqrt() / root + EPS);
+        let share = if relative { p.abs() } else { 1.0 };
+        *p -= share * (rate * *m / (v.sqrt() / root + EPS));
     }
 }
 
@@ -126,7 +170,7 @@ mod tests {
         }
         let (mut p, mut m, mut v) = ([1.0f32], [0.0], [0.0]);
         for (number, g) in (1..).zip(gradients) {
-            adamw(&mut p, &[g], &mut m, &mut v, 0.1, 0.01, number);
+            adamw(&mut p, &[g], &mut m, &mut v, [0.1, 0.01], number, false);
         }
         assert!((p[0] - 0.947_445_75).abs() < 1e-6, "AdamW: {p:?}");
     }

@@ -270,7 +270,8 @@ fn what_cannot_run_is_refused_by_its_node() {
 fn padding_that_no_memory_holds_is_refused() {
     let (mut b, x) = Builder::new("padded", Shape::new(3, 21, 19));
     let weight = Weight::Float(Tensor::zeros([4, 3, 1, 1]));
-    let conv = Conv2d { weight, bias: None, stride: 60_000, padding: 60_000, groups: 1, relu: false };
+    let (stride, padding) = (60_000, 60_000);
+    let conv = Conv2d { weight, bias: None, stride, padding, groups: 1, bn: None, relu: false, fake: None };
     b.push("far", Op::Conv2d(conv), &[x]);
     let fused = fused(&b.finish());
     let graph = converted(&fused, &[]);

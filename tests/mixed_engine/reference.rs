@@ -48,7 +48,9 @@ pub fn run(graph: &Graph, image: &[f32]) -> (Vec<(NodeId, Value)>, Vec<f32>) {
             }
             (_, Numeric::Int8(q)) => Value::Levels(int8(graph, node, q, &inputs)),
             (_, Numeric::Float) => Value::Floats(float(graph, node, &inputs)),
-            (_, Numeric::Observed(_) | Numeric::FakeQuantized(_)) => panic!("{}: not converted", node.name),
+            (_, Numeric::Observed(_) | Numeric::Learned(_) | Numeric::FakeQuantized(_)) => {
+                panic!("{}: not converted", node.name)
+            }
         };
         values.push((id, value));
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use octet::graph::{Graph, Tensor};
 
 /// `count` numbers in [0, 1), multiples of 2^-24.
-pub fn uniform(name: &str, seed: u64, count: usize) -> impl Iterator<Item = f64> {
+pub fn uniform(name: &str, seed: u64, count: usize) -> impl Iterator<Item = f64> + use<> {
     let start =
         name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
             ^ seed;
@@ -36,7 +36,7 @@ pub fn weights(graph: &Graph, seed: u64) -> Graph {
     graph.with_params(&values)
 }
 
-fn parameter(key: &str, seed: u64, shape: &[usize]) -> Tensor {
+pub fn parameter(key: &str, seed: u64, shape: &[usize]) -> Tensor {
     let part = key.rsplit('.').next().expect("a key has a last part");
     let fan_in: usize = shape[1..].iter().product();
     let value = |u: f64| match (part, shape.len()) {

@@ -93,7 +93,7 @@ pub fn tone(numeric: &Numeric) -> Tone {
     match numeric {
         Numeric::Float => Tone::Float,
         Numeric::Observed(_) => Tone::Observed,
-        Numeric::FakeQuantized(_) => Tone::FakeQuantized,
+        Numeric::Learned(_) | Numeric::FakeQuantized(_) => Tone::FakeQuantized,
         Numeric::Int8(_) => Tone::Int8,
     }
 }

@@ -259,6 +259,9 @@ fn now_ui(ui: &mut Ui, prepared: Option<&Graph>, name: &str) {
     let p = theme::palette(ui);
     let (tone, text) = match &node.numeric {
         Numeric::Observed(spec) => (Tone::Observed, format!("{} 0\u{2026}{}", spec.observer.title(), spec.quant_max)),
+        Numeric::Learned(spec) => {
+            (Tone::FakeQuantized, format!("{} 0\u{2026}{}", spec.observer.title(), spec.quant_max))
+        }
         Numeric::Float | Numeric::FakeQuantized(_) | Numeric::Int8(_) => (Tone::Float, "float".to_owned()),
     };
     let text = RichText::new(format!("{}  {text}", tone.glyph())).color(tone.ink(p.dark));

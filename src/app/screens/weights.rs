@@ -93,6 +93,7 @@ fn curves(ui: &mut Ui, view: &View) {
                     valid_right.push([at, score.accuracy()]);
                 }
             }
+            TrainEvent::Ranges(_) | TrainEvent::Frozen { .. } => {}
         }
     }
     let curve =
@@ -164,7 +165,7 @@ pub(super) fn source_ui(ui: &mut Ui, title: &str, text: &str, draw: impl FnOnce(
 fn kept(training: &[TrainEvent]) -> Option<String> {
     let epochs = training.iter().filter_map(|event| match event {
         TrainEvent::Epoch(report) => Some(report),
-        TrainEvent::Step { .. } => None,
+        TrainEvent::Step { .. } | TrainEvent::Ranges(_) | TrainEvent::Frozen { .. } => None,
     });
     let epochs: Vec<_> = epochs.collect();
     let (last, best) = (epochs.last()?, epochs.iter().rfind(|report| report.best)?);

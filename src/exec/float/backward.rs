@@ -1,7 +1,8 @@
-use candle_core::{DType, Result as Candle, Tensor};
+use candle_core::{DType, Result as Candle, Shape, Tensor};
 
 use super::{
     forward::{conv_geometry, dims, function, linear_geometry, pool_geometry},
+    learned::OUTPUT_STEP,
     model::live,
     ops::{change, map1, map2, map3},
     trainable::{Pass, Trainable},
@@ -20,13 +21,16 @@ struct Gradient {
 }
 
 /// Gradients of every value and parameter.
-struct Gradients {
+pub(super) struct Gradients {
     values: Vec<Option<Gradient>>,
     params: Vec<Option<Tensor>>,
+    /// Whether they are wanted as far as the image.
+    pub to_image: bool,
+    image: Option<Tensor>,
 }
 
 impl Gradients {
-    fn give(&mut self, id: NodeId, tensor: Tensor, shared: bool) -> Candle<()> {
+    pub fn give(&mut self, id: NodeId, tensor: Tensor, shared: bool) -> Candle<()> {
         let slot = &mut self.values[id.index()];
         *slot = Some(match slot.take() {
             None => Gradient { tensor, shared },
@@ -56,6 +60,34 @@ impl Trainable {
         logits_grad: &[f32],
         checkpoint: Checkpoint<'_>,
     ) -> Result<Vec<Option<Tensor>>, ExecError> {
+        Ok(self.walk_back(pass, logits_grad, false, checkpoint)?.params)
+    }
+
+    /// The same, and the gradient by the images, `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// As [`Trainable::backward`].
+    pub fn backward_to_images(
+        &self,
+        pass: Pass,
+        logits_grad: &[f32],
+        checkpoint: Checkpoint<'_>,
+    ) -> Result<(Vec<Option<Tensor>>, Vec<f32>), ExecError> {
+        let gradients = self.walk_back(pass, logits_grad, true, checkpoint)?;
+        let images = match gradients.image {
+            Some(image) => image.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1()?,
+            None => Vec::new(),
+        };
+        Ok((gradients.params, images))
+    }
+
+    fn walk_back(
+        &self,
+        pass: Pass,
+        logits_grad: &[f32],
+        to_image: bool,
+        checkpoint: Checkpoint<'_>,
+    ) -> Result<Gradients, ExecError> {
         let last = self.graph.output();
         let shape = dims(pass.batch, self.graph.node(last).shape);
         let seed = Tensor::from_slice(logits_grad, shape, live(&pass.values, last).device())?;
@@ -64,6 +96,8 @@ impl Trainable {
             let mut gradients = Gradients {
                 values: self.graph.nodes.iter().map(|_| None).collect(),
                 params: vec![None; self.params.list.len()],
+                to_image,
+                image: None,
             };
             gradients.give(last, seed, false)?;
             for (id, node) in self.graph.iter().rev() {
@@ -71,13 +105,16 @@ impl Trainable {
                 if checkpoint().is_break() {
                     return Err(ExecError::Stopped);
                 }
-                if self.trained[id.index()] {
+                if self.wants(id, &gradients) {
                     self.node_backward(id, node, gradient, &pass, &mut gradients)?;
                 }
                 // Every reader has been visited, and now its own operation.
                 pass.values[id.index()] = None;
+                pass.fake[id.index()] = None;
+                pass.weights[id.index()] = None;
+                pass.conv_bn[id.index()] = None;
             }
-            Ok(gradients.params)
+            Ok(gradients)
         })
     }
 
@@ -90,7 +127,21 @@ impl Trainable {
         out: &mut Gradients,
     ) -> Result<(), ExecError> {
         let Gradient { tensor: dy, shared } = gradient;
-        let Some(&input) = node.inputs.first() else { return Ok(()) };
+        let Some(&input) = node.inputs.first() else {
+            out.image = Some(dy);
+            return Ok(());
+        };
+        let (dy, shared, past_relu) = match &pass.fake[id.index()] {
+            None => (dy, shared, false),
+            Some(fake) => {
+                let relu = ends_in_relu(&node.op);
+                let (dy, step) = self.fake_quantize_output_grad(id, fake, &dy, relu, pass.batch)?;
+                if let Some(step) = step {
+                    self.give_param(id, OUTPUT_STEP, step, out);
+                }
+                (dy, false, relu)
+            }
+        };
         let from = self.graph.node(input).shape;
         let (batch, c) = (pass.batch, node.shape.c);
         let shape = dims(batch, from);
@@ -99,12 +150,21 @@ impl Trainable {
             Op::Input => return Ok(()),
             Op::QuantStub | Op::DeQuantStub => return Ok(out.give(input, dy, shared)?),
             Op::Conv2d(conv) => {
-                let dy = if conv.relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                if conv.bn.is_some() {
+                    return self.conv_bn_backward(id, conv, pass, &dy, out);
+                }
+                let dy = if conv.relu && !past_relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                if conv.fake.is_some() {
+                    return self.fake_layer_backward(id, pass, &dy, out);
+                }
                 let g = conv_geometry(conv, node, from, batch)?;
                 return Ok(self.conv_backward(id, input, &g, conv.is_depthwise(), x(), &dy, out)?);
             }
             Op::Linear(l) => {
-                let dy = if l.relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                let dy = if l.relu && !past_relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                if l.fake.is_some() {
+                    return self.fake_layer_backward(id, pass, &dy, out);
+                }
                 let g = linear_geometry(batch, from, node.shape);
                 return Ok(self.conv_backward(id, input, &g, false, x(), &dy, out)?);
             }
@@ -125,7 +185,7 @@ impl Trainable {
                 kernel::mean_pixels_grad(dy, from.c, from.pixels(), dx);
             })?,
             Op::Add { relu } => {
-                let dy = if *relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
+                let dy = if *relu && !past_relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
                 out.give(node.inputs[0], dy.clone(), true)?;
                 return Ok(out.give(node.inputs[1], dy, true)?);
             }
@@ -169,24 +229,19 @@ impl Trainable {
         out: &mut Gradients,
     ) -> Candle<()> {
         let weight = self.params.get(id, "weight");
-        let dw = map2("weight gradient", [x, dy], weight.shape(), |x, dy, dw| {
-            if depthwise { kernel::depthwise_weight_grad(g, x, dy, dw) } else { kernel::conv_weight_grad(g, x, dy, dw) }
-        })?;
+        let dw = weight_grad(g, depthwise, x, dy, weight.shape())?;
         self.give_param(id, "weight", dw, out);
         if self.params.find(id, "bias").is_some() {
             let db = map1("bias gradient", dy, g.out_channels, kernel::channel_sums)?;
             self.give_param(id, "bias", db, out);
         }
-        if !self.trained[input.index()] {
+        if !self.wants(input, out) {
             return Ok(());
         }
-        let dx = map2("input gradient", [dy, weight], x.shape(), |dy, w, dx| {
-            if depthwise { kernel::depthwise_input_grad(g, dy, w, dx) } else { kernel::conv_input_grad(g, dy, w, dx) }
-        })?;
-        out.give(input, dx, false)
+        out.give(input, input_grad(g, depthwise, dy, weight, x.shape())?, false)
     }
 
-    fn give_param(&self, id: NodeId, part: &'static str, gradient: Tensor, out: &mut Gradients) {
+    pub(super) fn give_param(&self, id: NodeId, part: &'static str, gradient: Tensor, out: &mut Gradients) {
         let at = self.params.position(id, part).expect("only present parameters get gradients");
         out.params[at] = Some(gradient);
     }
@@ -205,7 +260,7 @@ impl Trainable {
         })?;
         self.give_param(norm, "weight", dw, out);
         self.give_param(norm, "bias", sums.get(0)?.contiguous()?, out);
-        if !self.trained[input.index()] {
+        if !self.wants(input, out) {
             return Ok(());
         }
         // dx = scale * (g - mean(g) - (x - mean) * inverse^2 * mean(g * (x - mean))), constants gathered per channel.
@@ -249,6 +304,44 @@ impl Trainable {
             first += part.c;
         }
         Ok(())
+    }
+}
+
+/// The gradient by a dense or depthwise convolution's weight.
+pub(super) fn weight_grad(g: &Geometry, depthwise: bool, x: &Tensor, dy: &Tensor, shape: &Shape) -> Candle<Tensor> {
+    map2("weight gradient", [x, dy], shape, |x, dy, dw| {
+        if depthwise { kernel::depthwise_weight_grad(g, x, dy, dw) } else { kernel::conv_weight_grad(g, x, dy, dw) }
+    })
+}
+
+/// The gradient by its input.
+pub(super) fn input_grad(g: &Geometry, depthwise: bool, dy: &Tensor, weight: &Tensor, shape: &Shape) -> Candle<Tensor> {
+    map2("input gradient", [dy, weight], shape, |dy, w, dx| {
+        if depthwise { kernel::depthwise_input_grad(g, dy, w, dx) } else { kernel::conv_input_grad(g, dy, w, dx) }
+    })
+}
+
+/// Whether a ReLU is the last thing that an operation does, so that its gradient can be taken from the output.
+fn ends_in_relu(op: &Op) -> bool {
+    match op {
+        Op::Conv2d(c) => c.relu && c.bn.is_none(),
+        Op::Linear(l) => l.relu,
+        Op::Add { relu } => *relu,
+        Op::Input
+        | Op::QuantStub
+        | Op::DeQuantStub
+        | Op::BatchNorm2d(_)
+        | Op::Activation(_)
+        | Op::MaxPool2d(_)
+        | Op::AdaptiveAvgPool2d
+        | Op::MeanHw
+        | Op::Mul
+        | Op::Cat
+        | Op::Chunk { .. }
+        | Op::ChannelShuffle { .. }
+        | Op::Flatten
+        | Op::Dropout { .. }
+        | Op::StochasticDepth { .. } => false,
     }
 }
 

@@ -72,12 +72,23 @@ pub(super) fn dims(batch: usize, shape: Shape) -> (usize, usize, usize, usize) {
 
 /// A dense or depthwise convolution with what bias the node has.
 fn convolve(g: &Geometry, depthwise: bool, relu: bool, x: &Tensor, id: NodeId, params: &Parameters) -> Candle<Tensor> {
+    convolve_with(g, depthwise, relu, x, params.get(id, "weight"), params.find(id, "bias"))
+}
+
+/// The same with this weight and bias.
+pub(super) fn convolve_with(
+    g: &Geometry,
+    depthwise: bool,
+    relu: bool,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Candle<Tensor> {
     let run = |x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]| {
         if depthwise { kernel::depthwise(g, x, w, bias, relu, y) } else { kernel::conv(g, x, w, bias, relu, y) }
     };
     let shape = (g.batch, g.output[0], g.output[1], g.out_channels);
-    let weight = params.get(id, "weight");
-    match params.find(id, "bias") {
+    match bias {
         Some(bias) => map3("convolution", [x, weight, bias], shape, |x, w, b, y| run(x, w, Some(b), y)),
         None => map2("convolution", [x, weight], shape, |x, w, y| run(x, w, None, y)),
     }

@@ -1,4 +1,4 @@
-//! Runs float graphs, plain, stubbed, fused or observed, forward and (in [`Trainable`]) backward.
+//! Runs float graphs, plain, stubbed, fused, observed or in the QAT form, forward and (in [`Trainable`]) backward.
 //!
 //! Values are candle tensors of shape `[batch, height, width, channels]`; every operation is a custom one of ours over the
 //! kernels room, since candle's own convolution, pooling and batch norm are slow, limited or wrong in their gradients.
@@ -7,7 +7,9 @@
 
 mod activation;
 mod backward;
+mod conv_bn;
 mod forward;
+mod learned;
 mod model;
 mod ops;
 mod parameters;
@@ -15,6 +17,7 @@ mod trainable;
 
 pub use activation::Activation;
 pub(super) use forward::{function, linear_geometry, pool_geometry};
+pub use learned::Phase;
 pub use model::{Device, Model};
 pub use parameters::Parameter;
 pub use trainable::{Pass, Trainable};

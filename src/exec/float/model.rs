@@ -63,9 +63,11 @@ impl Model {
     /// Uploads the parameters of a float graph: plain, stubbed, fused, observed or fake-quantized.
     ///
     /// # Errors
-    /// [`ExecError::Unsupported`] for an int8 node, [`ExecError::Device`] for a device that is not there.
+    /// [`ExecError::Unsupported`] for an int8 node or one in the QAT form, [`ExecError::Device`] for a device that is not
+    /// there.
     pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
         refuse_int8(graph)?;
+        refuse_training(graph)?;
         let device = device.open()?;
         let packed = graph.iter().map(|(id, _)| pack(graph, id)).collect::<Result<Vec<_>, _>>()?;
         let params = Parameters::of(graph, &device, |id| packed[id.index()].is_none())?;
@@ -151,7 +153,7 @@ impl Model {
 /// A node's output as its [`Numeric`] wants it: moved to its levels where it is fake-quantized.
 pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor, ExecError> {
     match numeric {
-        Numeric::Float | Numeric::Observed(_) | Numeric::Int8(_) => Ok(value),
+        Numeric::Float | Numeric::Observed(_) | Numeric::Learned(_) | Numeric::Int8(_) => Ok(value),
         Numeric::FakeQuantized(q) => Ok(map1("fake quantize", &value, value.shape(), |x, y| {
             fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
         })?),
@@ -167,7 +169,7 @@ fn pack(graph: &Graph, id: NodeId) -> Result<Option<PackedConv>, ExecError> {
             let geometry = conv_geometry(c, node, graph.node(node.inputs[0]).shape, 1)?;
             (geometry, SumOrder::conv(&geometry), weight, bias, *relu)
         }
-        Op::Linear(Linear { weight, bias, relu }) => {
+        Op::Linear(Linear { weight, bias, relu, .. }) => {
             let geometry = linear_geometry(1, graph.node(node.inputs[0]).shape, node.shape);
             (geometry, SumOrder::linear(), weight, bias, *relu)
         }
@@ -217,6 +219,21 @@ pub(super) fn refuse_int8(graph: &Graph) -> Result<(), ExecError> {
             node: node.name.clone(),
             op: node.op.name(),
             detail: "its output is int8: run a converted model with the int8 engine".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// An error that names the first node that only a [`super::Trainable`] runs.
+pub(super) fn refuse_training(graph: &Graph) -> Result<(), ExecError> {
+    let in_training = |n: &&graph::Node| matches!(n.numeric, Numeric::Learned(_)) || n.op.bn().is_some();
+    match graph.nodes.iter().find(in_training) {
+        Some(node) => Err(ExecError::Unsupported {
+            node: node.name.clone(),
+            op: node.op.name(),
+            detail: "it is in the form for training with fake quantization: evaluate what `fake_quantize_qat` or \
+                     `convert_qat` makes of it"
+                .to_owned(),
         }),
         None => Ok(()),
     }

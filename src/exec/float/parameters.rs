@@ -2,6 +2,7 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
+use super::learned::{OUTPUT_STEP, WEIGHT_STEP};
 use crate::{
     exec::ExecError,
     graph::{self, Graph, NodeId},
@@ -14,7 +15,7 @@ pub struct Parameter {
     pub key: String,
     /// The node that owns it.
     pub node: NodeId,
-    /// `weight`, `bias`, `running_mean` or `running_var`.
+    /// `weight`, `bias`, `running_mean` or `running_var`; after `bn.` those of the batch norm of a QAT convolution.
     pub part: &'static str,
     /// `[kh, kw, in, out]` for a convolution's weight, `[1, 1, in, out]` for a linear one, `[channels]` for the rest.
     pub tensor: Tensor,
@@ -25,7 +26,12 @@ pub struct Parameter {
 impl Parameter {
     /// Whether it is trained (running statistics are not).
     pub fn is_trainable(&self) -> bool {
-        !self.part.starts_with("running_")
+        !self.part.trim_start_matches("bn.").starts_with("running_")
+    }
+
+    /// Whether it is a learnt step size (LSQ) rather than a weight.
+    pub fn is_step_size(&self) -> bool {
+        self.part == OUTPUT_STEP || self.part == WEIGHT_STEP
     }
 }
 
@@ -56,6 +62,12 @@ impl Parameters {
             });
         }
         Ok(Self { list, index })
+    }
+
+    /// Adds a parameter that the graph does not hold: the last of the list.
+    pub fn push(&mut self, node: NodeId, part: &'static str, key: String, tensor: Tensor) {
+        self.index.insert((node, part), self.list.len());
+        self.list.push(Parameter { key, node, part, shape: tensor.dims().to_vec(), tensor });
     }
 
     /// Where a parameter is in the list, if the node has it.

@@ -1,19 +1,22 @@
 use candle_core::{Result as Candle, Tensor};
 
 use super::{
-    Device,
+    Device, Phase,
+    conv_bn::ConvBn,
     forward::{dims, evaluate, function, scale_and_shift},
+    learned::{Learned, OUTPUT_STEP},
     model::{last_use, live, refuse_int8, upload},
     ops::{change, map1, map2, map3},
     parameters::{Parameter, Parameters},
 };
 use crate::{
     exec::{Checkpoint, ExecError},
-    graph::{BatchNorm2d, Graph, NodeId, Numeric, Op},
+    graph::{BatchNorm2d, FakeQuants, Graph, NodeId, Numeric, Op, QatLevels, StepSize},
     kernels::float::{self as kernel, Function, in_pool, moments},
 };
 
-/// A float graph with parameters that can be trained: forward with the batch's statistics, then backward.
+/// A float graph with parameters that can be trained: forward with the batch's statistics, then backward. A graph in the
+/// QAT form is trained with its fake quantization.
 #[derive(Debug)]
 pub struct Trainable {
     pub(super) graph: Graph,
@@ -28,6 +31,9 @@ pub struct Trainable {
     pub(super) norm_of: Vec<Option<NodeId>>,
     /// Which batch norms are computed by the activation behind them.
     deferred: Vec<bool>,
+    pub(super) learned: Learned,
+    /// Whether a pass keeps every output.
+    keep_all: bool,
 }
 
 /// What a forward pass leaves for the backward one.
@@ -39,16 +45,52 @@ pub struct Pass {
     pub(super) coefficients: Vec<Option<Tensor>>,
     /// By dropout or stochastic depth: what its values were multiplied by.
     pub(super) factors: Vec<Option<Tensor>>,
+    /// By fake-quantized output.
+    pub(super) fake: Vec<Option<Fake>>,
+    /// By layer without batch norm whose weight is fake-quantized.
+    pub(super) weights: Vec<Option<FakeWeight>>,
+    /// By convolution in the QAT form.
+    pub(super) conv_bn: Vec<Option<ConvBn>>,
+}
+
+/// An output before it was moved to levels, and those levels.
+#[derive(Debug)]
+pub(super) struct Fake {
+    pub before: Tensor,
+    pub levels: Tensor,
+}
+
+/// A weight on its levels, and those levels; `None` where fake quantization is off.
+#[derive(Debug)]
+pub(super) struct FakeWeight {
+    pub tensor: Tensor,
+    pub levels: Option<Tensor>,
 }
 
 impl Trainable {
-    /// Uploads the parameters.
+    /// Uploads the parameters. A graph in the QAT form starts with nothing learnt, on [`QatLevels::Int8`].
     ///
     /// # Errors
     /// [`ExecError::Unsupported`] for an int8 or fake-quantized node, [`ExecError::Device`] for a device that is not there.
     pub fn new(graph: &Graph, device: &Device) -> Result<Self, ExecError> {
+        Self::qat(graph, QatLevels::default(), StepSize::default(), &FakeQuants::default(), device)
+    }
+
+    /// The same for a graph in the QAT form, its fake quantization going on from `state`.
+    ///
+    /// # Errors
+    /// Those of [`Trainable::new`]; [`ExecError::Unsupported`] where `state` is of another graph.
+    pub fn qat(
+        graph: &Graph,
+        levels: QatLevels,
+        step: StepSize,
+        state: &FakeQuants,
+        device: &Device,
+    ) -> Result<Self, ExecError> {
         refuse_int8(graph)?;
-        if let Some(node) = graph.nodes.iter().find(|n| matches!(n.numeric, Numeric::FakeQuantized(_))) {
+        let in_qat_form = graph.nodes.iter().any(|n| matches!(n.numeric, Numeric::Learned(_)));
+        if let Some(node) = graph.nodes.iter().find(|n| !in_qat_form && matches!(n.numeric, Numeric::FakeQuantized(_)))
+        {
             return Err(ExecError::Unsupported {
                 node: node.name.clone(),
                 op: node.op.name(),
@@ -56,14 +98,16 @@ impl Trainable {
             });
         }
         let device = device.open()?;
-        let params = Parameters::new(graph, &device)?;
+        let mut params = Parameters::new(graph, &device)?;
+        let learned = Learned::new(graph, levels, step, state, &device, &mut params)?;
         let users = graph.users();
         let mut norm_of = vec![None; graph.nodes.len()];
         let mut deferred = vec![false; graph.nodes.len()];
         let mut trained = vec![false; graph.nodes.len()];
         for (id, node) in graph.iter() {
-            trained[id.index()] =
-                params.position(id, "weight").is_some() || node.inputs.iter().any(|i| trained[i.index()]);
+            trained[id.index()] = params.position(id, "weight").is_some()
+                || params.position(id, OUTPUT_STEP).is_some()
+                || node.inputs.iter().any(|i| trained[i.index()]);
             if let (Op::Activation(_), [input]) = (&node.op, node.inputs.as_slice())
                 && matches!(graph.node(*input).op, Op::BatchNorm2d(_))
                 && users[input.index()].len() == 1
@@ -74,7 +118,26 @@ impl Trainable {
         }
         let last_use = last_use(graph);
         let kept = kept(graph);
-        Ok(Self { graph: graph.clone(), params, device, last_use, kept, trained, norm_of, deferred })
+        let graph = graph.clone();
+        Ok(Self { graph, params, device, last_use, kept, trained, norm_of, deferred, learned, keep_all: false })
+    }
+
+    /// Which parts of training with fake quantization run from now on; without effect on other graphs.
+    pub fn set_phase(&mut self, phase: Phase) {
+        self.learned.phase = phase;
+    }
+
+    /// Whether passes keep every output for [`Pass::output`], which costs memory.
+    pub fn keep_outputs(&mut self, keep: bool) {
+        self.keep_all = keep;
+    }
+
+    /// What fake quantization has learnt so far.
+    ///
+    /// # Errors
+    /// [`ExecError::Candle`] where the device fails.
+    pub fn fake_quants(&self) -> Result<FakeQuants, ExecError> {
+        self.learned.download(&self.graph, &self.params)
     }
 
     /// Every parameter, in the order of [`Trainable::backward`]'s gradients. An optimizer changes the tensors in place.
@@ -109,8 +172,15 @@ impl Trainable {
 
     fn walk(&self, input: Tensor, batch: usize, seed: u64, checkpoint: Checkpoint<'_>) -> Result<Pass, ExecError> {
         let count = self.graph.nodes.len();
-        let mut pass =
-            Pass { batch, values: vec![None; count], coefficients: vec![None; count], factors: vec![None; count] };
+        let mut pass = Pass {
+            batch,
+            values: vec![None; count],
+            coefficients: vec![None; count],
+            factors: vec![None; count],
+            fake: (0..count).map(|_| None).collect(),
+            weights: (0..count).map(|_| None).collect(),
+            conv_bn: (0..count).map(|_| None).collect(),
+        };
         for (id, node) in self.graph.iter() {
             if self.deferred[id.index()] {
                 continue;
@@ -124,7 +194,7 @@ impl Trainable {
             let reader = self.norm_of[id.index()];
             for by in [Some(id), reader].into_iter().flatten() {
                 for i in &self.graph.node(by).inputs {
-                    if self.last_use[i.index()] == by && !self.kept[i.index()] {
+                    if self.last_use[i.index()] == by && !self.kept[i.index()] && !self.keep_all {
                         pass.values[i.index()] = None;
                     }
                 }
@@ -134,8 +204,20 @@ impl Trainable {
     }
 
     fn node_forward(&self, id: NodeId, pass: &mut Pass, seed: u64) -> Result<Tensor, ExecError> {
+        if let Op::Conv2d(conv) = &self.graph.node(id).op
+            && let Some(bn) = &conv.bn
+        {
+            return self.conv_bn_forward(id, conv, bn, pass);
+        }
+        let value = self.float_forward(id, pass, seed)?;
+        Ok(self.fake_quantize_output(id, value, pass)?)
+    }
+
+    /// The output before any fake quantization of it.
+    fn float_forward(&self, id: NodeId, pass: &mut Pass, seed: u64) -> Result<Tensor, ExecError> {
         let node = self.graph.node(id);
         match &node.op {
+            Op::Conv2d(_) | Op::Linear(_) if node.op.fake().is_some() => self.fake_layer_forward(id, pass),
             Op::Activation(a) => match self.norm_of[id.index()] {
                 Some(norm) => self.norm_forward(norm, function(*a), pass),
                 None => self.as_in_evaluation(id, pass),
@@ -193,7 +275,8 @@ impl Trainable {
             out[..c].copy_from_slice(&m.mean);
             out[c..].copy_from_slice(&m.variance);
         })?;
-        self.move_running(norm, &statistics, *momentum, rows)?;
+        let running = [self.params.get(norm, "running_mean"), self.params.get(norm, "running_var")];
+        self.move_running(running, &statistics, *momentum, rows)?;
         let (weight, bias) = (self.params.get(norm, "weight"), self.params.get(norm, "bias"));
         let coefficients = map3("batch norm", [&statistics, weight, bias], (4, c), |s, weight, bias, out| {
             for i in 0..c {
@@ -211,13 +294,19 @@ impl Trainable {
     }
 
     /// `running += momentum * (batch - running)`, the variance unbiased.
-    fn move_running(&self, norm: NodeId, statistics: &Tensor, momentum: f32, rows: usize) -> Candle<()> {
+    pub(super) fn move_running(
+        &self,
+        [mean, variance]: [&Tensor; 2],
+        statistics: &Tensor,
+        momentum: f32,
+        rows: usize,
+    ) -> Candle<()> {
         let unbias = rows as f32 / (rows as f32 - 1.0).max(1.0);
         let step = |running: &mut [f32], new: &[f32], factor: f32| {
             running.iter_mut().zip(new).for_each(|(r, n)| *r = (1.0 - momentum) * *r + momentum * (n * factor));
         };
-        change("running mean", self.params.get(norm, "running_mean"), statistics, |r, s| step(r, s, 1.0))?;
-        change("running variance", self.params.get(norm, "running_var"), statistics, |r, s| {
+        change("running mean", mean, statistics, |r, s| step(r, s, 1.0))?;
+        change("running variance", variance, statistics, |r, s| {
             step(r, &s[r.len()..], unbias);
         })
     }
@@ -231,6 +320,15 @@ impl Pass {
     pub fn logits(&self) -> Result<Vec<f32>, ExecError> {
         let last = NodeId(self.values.len() as u32 - 1);
         Ok(live(&self.values, last).flatten_all()?.to_vec1()?)
+    }
+
+    /// A node's output, `[batch, height, width, channels]`; `None` where it was not kept.
+    ///
+    /// # Errors
+    /// [`ExecError::Candle`] where the device fails.
+    pub fn output(&self, node: NodeId) -> Result<Option<Vec<f32>>, ExecError> {
+        let value = self.values[node.index()].as_ref();
+        Ok(value.map(|v| v.flatten_all()?.to_vec1()).transpose()?)
     }
 }
 
@@ -249,7 +347,7 @@ fn kept(graph: &Graph) -> Vec<bool> {
     kept[graph.output().index()] = true;
     for (id, node) in graph.iter() {
         let (output, operands) = match &node.op {
-            Op::Conv2d(c) => (c.relu, true),
+            Op::Conv2d(c) => (c.relu && c.bn.is_none(), true),
             Op::Linear(l) => (l.relu, true),
             Op::Add { relu } => (*relu, false),
             Op::MaxPool2d(_) => (true, true),

@@ -149,6 +149,8 @@ fn check(graph: &Graph, id: NodeId, node: &Node) -> Result<(), ExecError> {
     let stub = matches!(node.op, Op::QuantStub | Op::DeQuantStub);
     match &node.numeric {
         Numeric::Observed(_) => return refuse("an observer is on it: convert the graph to run it"),
+        Numeric::Learned(_) => return refuse("its levels are still being learnt: convert the QAT graph to run it"),
+        _ if node.op.bn().is_some() => return refuse("its batch norm is not folded: convert the QAT graph to run it"),
         Numeric::Int8(_) if id == graph.output() => {
             return refuse("the last node must be a DeQuantStub: insert stubs before converting");
         }

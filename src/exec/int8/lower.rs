@@ -178,7 +178,7 @@ fn lower_float(cx: &Context<'_>, id: NodeId, steps: &mut Vec<Step>) -> Result<()
     }
     match node.numeric {
         Numeric::FakeQuantized(q) => push(StepOp::FakeQuantize(q), &[]),
-        Numeric::Float | Numeric::Observed(_) | Numeric::Int8(_) => {}
+        Numeric::Float | Numeric::Observed(_) | Numeric::Learned(_) | Numeric::Int8(_) => {}
     }
     Ok(())
 }

@@ -8,6 +8,9 @@
 mod channels;
 mod conv;
 mod depthwise;
+mod fake;
+mod fake_norm;
+mod fake_weight;
 mod matmul;
 mod norm;
 mod order;
@@ -25,6 +28,9 @@ mod tile;
 pub use channels::{add_channels, copy_channels, shuffle, unshuffle};
 pub use conv::{Geometry, conv, conv_input_grad, conv_weight_grad};
 pub use depthwise::{depthwise, depthwise_input_grad, depthwise_weight_grad};
+pub use fake::{Grid, extremes, step_grad, to_grid, to_grid_grad};
+pub use fake_norm::{NormToGrid, moments_and_extremes};
+pub use fake_weight::{ChannelGrids, weight_extremes, weight_step_grad, weight_to_grid, weight_to_grid_grad};
 #[cfg(test)]
 pub(in crate::kernels) use matmul::matmul_strided;
 pub use norm::{Moments, channel_sums, moments, norm_grad_sums, norm_input_grad, scale_shift};
@@ -65,6 +71,9 @@ pub trait Float:
     const ONE: Self;
     /// Less than every finite value.
     const LEAST: Self;
+    /// Adding and subtracting it rounds what is small beside it to the nearest integer, ties to even, in plain
+    /// arithmetic: 1.5 times two to the bits of the mantissa.
+    const ROUND: Self;
 
     /// Rounded to nearest.
     fn of(value: f64) -> Self;
@@ -88,11 +97,12 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($t:ident, $exp:expr) => {
+    ($t:ident, $exp:expr, $round:expr) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const LEAST: Self = $t::NEG_INFINITY;
+            const ROUND: Self = $round;
 
             #[inline(always)]
             fn of(value: f64) -> Self {
@@ -127,8 +137,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, exp_f32);
-float!(f64, f64::exp);
+float!(f32, exp_f32, 12_582_912.0);
+float!(f64, f64::exp, 6_755_399_441_055_744.0);
 
 /// `expf` as PyTorch's vectorized loops have it (SLEEF's `expf_u10`): range reduction by `ln 2` in two parts, a polynomial
 /// of degree 5, fused multiply-adds throughout; 1 unit in the last place.

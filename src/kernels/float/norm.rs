@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Rows summed in working precision before the sum goes on in `f64`.
-const ROWS: usize = 256;
+pub(super) const ROWS: usize = 256;
 
 /// Mean and variance (biased, over `rows`) of each channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,9 +26,14 @@ pub fn moments<T: Float>(x: &[T], channels: usize) -> Moments<T> {
         let (mean, m2) = sums.split_at_mut(channels);
         block_moments(rows, mean, m2);
     });
+    joined_moments(&partial, 2 * channels, channels, x.len() / channels)
+}
+
+/// Blocks of `stride` values, a mean and a sum of squares a channel first, joined by Chan's formula in `f64`, in order.
+pub(super) fn joined_moments<T: Float>(partial: &[T], stride: usize, channels: usize, all_rows: usize) -> Moments<T> {
     let (mut mean, mut m2, mut count) = (vec![0.0; channels], vec![0.0; channels], 0.0);
-    for (block, sums) in partial.chunks_exact(2 * channels).enumerate() {
-        let rows = ROWS.min(x.len() / channels - block * ROWS) as f64;
+    for (block, sums) in partial.chunks_exact(stride).enumerate() {
+        let rows = ROWS.min(all_rows - block * ROWS) as f64;
         let total = count + rows;
         for c in 0..channels {
             let delta = sums[c].f64() - mean[c];
@@ -41,7 +46,7 @@ pub fn moments<T: Float>(x: &[T], channels: usize) -> Moments<T> {
 }
 
 vectorize! {
-    fn block_moments<T: Float>(rows: &[T], mean: &mut [T], m2: &mut [T]) {
+    pub(super) fn block_moments<T: Float>(rows: &[T], mean: &mut [T], m2: &mut [T]) {
         let c = mean.len();
         let scale = T::ONE / T::of((rows.len() / c) as f64);
         for row in rows.chunks_exact(c) {
@@ -99,7 +104,7 @@ pub fn norm_grad_sums<T: Float>(
 }
 
 /// Adds blocks of sums in `f64`, in order.
-fn join<T: Float>(partial: &[T], sums: &mut [T]) {
+pub(super) fn join<T: Float>(partial: &[T], sums: &mut [T]) {
     let mut total = vec![0.0; sums.len()];
     for block in partial.chunks_exact(sums.len()) {
         total.iter_mut().zip(block).for_each(|(t, v)| *t += v.f64());

@@ -183,13 +183,13 @@ impl Reader<'_> {
                 bounded(node, &[stride, groups, padding.saturating_add(1)])?;
                 let weight = self.weight(node, 4, scales)?;
                 let bias = self.bias(node, bias, weight.shape()[0])?;
-                Op::Conv2d(Conv2d { weight, bias, stride, padding, groups, relu })
+                Op::Conv2d(Conv2d { weight, bias, stride, padding, groups, bn: None, relu, fake: None })
             }
             OpRow::BatchNorm => self.norm(node, channels)?,
             OpRow::Linear(relu, bias, scales) => {
                 let weight = self.weight(node, 2, scales)?;
                 let bias = self.bias(node, bias, weight.shape()[0])?;
-                Op::Linear(Linear { weight, bias, relu })
+                Op::Linear(Linear { weight, bias, relu, fake: None })
             }
             OpRow::Act(a) => Op::Activation(a),
             OpRow::MaxPool(p) => {

@@ -145,7 +145,7 @@ fn mixed() -> Graph {
     let mut graph = int8(&init(&b.finish(), 3));
     let x = graph.output();
     let weight = Weight::Float(Tensor::new([2, 3], vec![0.1, -2.0, 1e-30, 3.0, 0.25, 7.5]));
-    let float = crate::graph::Linear { weight, bias: None, relu: true };
+    let float = crate::graph::Linear { weight, bias: None, relu: true, fake: None };
     graph.nodes.push(crate::graph::Node {
         name: "float".to_owned(),
         op: Op::Linear(float),

@@ -7,7 +7,7 @@ use super::{
     rows::{FakeRow, NumericRow, OpRow, Row, shorten},
 };
 use crate::{
-    graph::{BatchNorm2d, Graph, Node, Numeric, Op, Tensor, Weight, check},
+    graph::{BatchNorm2d, Graph, GraphError, Node, Numeric, Op, Tensor, Weight, check},
     weights::{WeightsError, file::write_atomic, safe::Raw, torch::format_error},
 };
 
@@ -15,9 +15,14 @@ use crate::{
 /// same bytes.
 ///
 /// # Errors
-/// A graph that does not hold, labels that are not one a class, [`WeightsError::Write`].
+/// A graph that does not hold or is in the QAT form, labels that are not one a class, [`WeightsError::Write`].
 pub fn write(path: &Path, graph: &Graph, meta: &Meta) -> Result<u64, WeightsError> {
     check(graph).map_err(|source| WeightsError::Graph { path: path.display().to_string(), source })?;
+    if let Some(node) = graph.nodes.iter().find(|n| is_in_training(n)) {
+        let detail = "it is in training with fake quantization: convert the graph before it is written".to_owned();
+        let source = GraphError::Numeric { node: node.name.clone(), op: node.op.name(), detail };
+        return Err(WeightsError::Graph { path: path.display().to_string(), source });
+    }
     if !meta.labels.is_empty() && meta.labels.len() != graph.classes() {
         return Err(format_error(
             path,
@@ -34,6 +39,11 @@ pub fn write(path: &Path, graph: &Graph, meta: &Meta) -> Result<u64, WeightsErro
     write_atomic(path, &[&bytes])
 }
 
+/// Whether a node has what only the QAT form has, which is never a finished model.
+fn is_in_training(node: &Node) -> bool {
+    matches!(node.numeric, Numeric::Learned(_)) || node.op.bn().is_some() || node.op.fake().is_some()
+}
+
 /// The numbers, taken out of the nodes in their order.
 #[derive(Default)]
 struct Packed {
@@ -48,7 +58,8 @@ impl Packed {
     fn row(&mut self, node: &Node) -> Row {
         let numeric = match node.numeric {
             Numeric::Float => None,
-            Numeric::Observed(spec) => Some(NumericRow::Observed(spec)),
+            // One that is being learnt was refused before.
+            Numeric::Observed(spec) | Numeric::Learned(spec) => Some(NumericRow::Observed(spec)),
             Numeric::FakeQuantized(q) => {
                 self.activation_scales.push(q.scale);
                 Some(NumericRow::Fake(FakeRow { fake: (q.zero_point, q.qmax) }))

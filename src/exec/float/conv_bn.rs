@@ -1,0 +1,340 @@
+use candle_core::{DType, Tensor};
+
+use super::{
+    backward::{Gradients, input_grad, weight_grad},
+    forward::{conv_geometry, convolve_with, linear_geometry, scale_and_shift},
+    learned::{LEVELS, WEIGHT_STEP, grid},
+    model::live,
+    ops::{map1, map2, map3},
+    trainable::{FakeWeight, Pass, Trainable},
+};
+use crate::{
+    exec::ExecError,
+    graph::{BatchNorm2d, Conv2d, NodeId, Op, StepSize},
+    kernels::float::{self as kernel, Function, Geometry, NormToGrid, moments_and_extremes},
+};
+
+/// What the forward pass of a convolution with batch norm leaves for the backward one.
+#[derive(Debug)]
+pub(super) struct ConvBn {
+    /// The convolution's output, before it is divided by the factors.
+    z: Tensor,
+    /// Per channel what the gradients need, see [`rows`]; then the levels of the output.
+    coefficients: Tensor,
+    /// By what the weight was multiplied, `[channels]`.
+    factors: Tensor,
+    weight: FakeWeight,
+    /// Whether the output was moved to levels in one pass with batch norm.
+    on_grid: bool,
+    /// Whether batch norm used the batch's statistics.
+    of_batch: bool,
+}
+
+/// The rows of [`ConvBn::coefficients`], each `[channels]`. With `z` the convolution of the scaled weight, `f` the factor:
+/// `y = z / f + bias`, `xhat = (y - mean) * inverse`, `out = xhat * gamma + beta`.
+mod rows {
+    /// `gamma * inverse / f`: out by z.
+    pub const SCALE: usize = 0;
+    /// `out = z * scale + shift`
+    pub const SHIFT: usize = 1;
+    /// The mean in terms of z: `xhat = (z - mean) * SLOPE`.
+    pub const MEAN: usize = 2;
+    /// `inverse / f`: xhat by z.
+    pub const SLOPE: usize = 3;
+    /// `f`
+    pub const FACTOR: usize = 4;
+    /// `f / gamma`: the factor by gamma.
+    pub const BY_GAMMA: usize = 5;
+    /// `eps * inverse^2`: what of `sum(dy * (y - mean))` is left behind batch norm's gradient.
+    pub const LEFT: usize = 6;
+    pub const COUNT: usize = 7;
+}
+
+fn row(coefficients: &[f32], which: usize) -> &[f32] {
+    let c = (coefficients.len() - LEVELS) / rows::COUNT;
+    &coefficients[which * c..(which + 1) * c]
+}
+
+fn norm_to_grid(coefficients: &[f32], relu: bool) -> NormToGrid<'_, f32> {
+    let levels = &coefficients[coefficients.len() - LEVELS..];
+    let (scale, shift) = (row(coefficients, rows::SCALE), row(coefficients, rows::SHIFT));
+    NormToGrid { scale, shift, relu, grid: grid(levels) }
+}
+
+fn function(relu: bool) -> Function {
+    if relu { Function::Relu } else { Function::Identity }
+}
+
+impl Trainable {
+    /// Convolution, batch norm and perhaps ReLU as PyTorch's `ConvBn2d` and `ConvBnReLU2d` train them, with what fake
+    /// quantization they have, on the weight scaled by batch norm's running factor and on the output:
+    ///
+    /// ```text
+    /// f = gamma / sqrt(running_var + eps)        before this batch moves running_var
+    /// z = conv(x, fake_quantize(w * f))
+    /// out = fake_quantize(relu(batch_norm(z / f + bias)))
+    /// ```
+    ///
+    /// Dividing by `f` and batch norm are one scale and one shift a channel, so that the output is written once.
+    pub(super) fn conv_bn_forward(
+        &self,
+        id: NodeId,
+        conv: &Conv2d,
+        bn: &BatchNorm2d,
+        pass: &mut Pass,
+    ) -> Result<Tensor, ExecError> {
+        let node = self.graph.node(id);
+        let g = conv_geometry(conv, node, self.graph.node(node.inputs[0]).shape, pass.batch)?;
+        let (c, phase) = (node.shape.c, self.learned.phase);
+        let (eps, scaled) = (bn.eps, conv.fake.is_some());
+        let of = |part| self.params.get(id, part);
+        let factors = map2("batch norm factor", [of("bn.weight"), of("bn.running_var")], c, |gamma, var, f| {
+            for i in 0..c {
+                f[i] = gamma[i] / (var[i] + eps).sqrt();
+                // A channel without gamma would be divided by 0; a layer left in float is not scaled at all.
+                f[i] = if scaled && f[i] != 0.0 { f[i] } else { 1.0 };
+            }
+        })?;
+        let weight = self.fake_quantize_weight(id, &factors)?;
+        let x = live(&pass.values, node.inputs[0]);
+        let z = convolve_with(&g, conv.is_depthwise(), false, x, &weight.tensor, None)?;
+
+        let of_batch = phase.batch_statistics;
+        let statistics = if of_batch || phase.observe {
+            map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out))?
+        } else {
+            Tensor::zeros(4 * c, DType::F32, z.device())?
+        };
+        let bias = match self.params.find(id, "bias") {
+            Some(bias) => bias.clone(),
+            None => Tensor::zeros(c, DType::F32, z.device())?,
+        };
+        let own =
+            Tensor::cat(&[of("bn.weight"), of("bn.bias"), of("bn.running_mean"), of("bn.running_var"), &bias], 0)?;
+        let affine = map3("batch norm", [&statistics, &own, &factors], rows::COUNT * c, |s, own, f, out| {
+            coefficients(s, own, f, eps, of_batch, scaled, out);
+        })?;
+        if of_batch {
+            let batch = map3("batch statistics", [&statistics, &own, &factors], 2 * c, |s, own, f, out| {
+                for i in 0..c {
+                    out[i] = s[i] / f[i] + own[4 * c + i];
+                    out[c + i] = s[c + i] / (f[i] * f[i]);
+                }
+            })?;
+            let running = [of("bn.running_mean"), of("bn.running_var")];
+            self.move_running(running, &batch, bn.momentum, pass.batch * node.shape.pixels())?;
+        }
+
+        let fused = self.learned.step == StepSize::MovingAverage;
+        let levels = if fused {
+            self.output_levels(id, || {
+                map2("extremes", [&statistics, &affine], 2, |s, k, out| output_extremes(s, k, conv.relu, out))
+            })?
+        } else {
+            None
+        };
+        let on_grid = levels.is_some();
+        let levels = match levels {
+            Some(levels) => levels,
+            None => Tensor::zeros(LEVELS, DType::F32, z.device())?,
+        };
+        let coefficients = Tensor::cat(&[&affine, &levels], 0)?;
+        let y = if on_grid {
+            map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), |z, k, y| {
+                norm_to_grid(k, conv.relu).run(z, y);
+            })?
+        } else {
+            scale_and_shift(&z, &affine.reshape((rows::COUNT, c))?, function(conv.relu))?
+        };
+        pass.conv_bn[id.index()] = Some(ConvBn { z, coefficients, factors, weight, on_grid, of_batch });
+        if fused { Ok(y) } else { Ok(self.fake_quantize_output(id, y, pass)?) }
+    }
+
+    /// The gradients of [`Trainable::conv_bn_forward`]. Gamma has three paths: batch norm's own, the scaled weight's, and
+    /// the division by the factor; the last two cancel but for rounding and clipping.
+    pub(super) fn conv_bn_backward(
+        &self,
+        id: NodeId,
+        conv: &Conv2d,
+        pass: &Pass,
+        dy: &Tensor,
+        out: &mut Gradients,
+    ) -> Result<(), ExecError> {
+        let node = self.graph.node(id);
+        let input = node.inputs[0];
+        let x = live(&pass.values, input);
+        let g = conv_geometry(conv, node, self.graph.node(input).shape, pass.batch)?;
+        let site = pass.conv_bn[id.index()].as_ref().expect("the forward pass left it");
+        let ConvBn { z, coefficients, factors, weight, on_grid, of_batch } = site;
+        let (c, relu, on_grid, of_batch) = (node.shape.c, conv.relu, *on_grid, *of_batch);
+        let count = (pass.batch * node.shape.pixels()) as f32;
+
+        let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, |z, dy, k, sums| {
+            if on_grid {
+                norm_to_grid(k, relu).grad_sums(z, dy, row(k, rows::MEAN), sums);
+            } else {
+                let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), row(k, rows::MEAN)];
+                kernel::norm_grad_sums(z, dy, affine, function(relu), sums);
+            }
+        })?;
+        // dz = scale * g - a - b * z; the running statistics are constants.
+        let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, |sums, k, out| {
+            if !of_batch {
+                return;
+            }
+            for i in 0..c {
+                let (scale, slope) = (row(k, rows::SCALE)[i], row(k, rows::SLOPE)[i]);
+                let b = scale * slope * slope * sums[c + i] / count;
+                out[i] = scale * sums[i] / count - b * row(k, rows::MEAN)[i];
+                out[c + i] = b;
+            }
+        })?;
+        let all = Tensor::cat(&[&constants, coefficients], 0)?;
+        let dz = map3("batch norm gradient", [z, dy, &all], z.shape(), |z, dy, all, dz| {
+            let (constants, k) = all.split_at(2 * c);
+            let (a, b) = constants.split_at(c);
+            if on_grid {
+                norm_to_grid(k, relu).input_grad(z, dy, [a, b], dz);
+            } else {
+                let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), a, b];
+                kernel::norm_input_grad(z, dy, affine, function(relu), dz);
+            }
+        })?;
+
+        let dq = weight_grad(&g, conv.is_depthwise(), x, &dz, weight.tensor.shape())?;
+        let (dw, by_factor) = self.fake_quantize_weight_grad(id, weight, factors, &dq)?;
+        self.give_param(id, "weight", dw, out);
+        if let Some(step) = self.weight_step_grad(id, weight, &dq)? {
+            self.give_param(id, WEIGHT_STEP, step, out);
+        }
+        let gamma = map3("batch norm gradient", [&sums, coefficients, &by_factor], c, |sums, k, by_factor, out| {
+            for i in 0..c {
+                let (scale, f) = (row(k, rows::SCALE)[i], row(k, rows::FACTOR)[i]);
+                let left = if of_batch {
+                    sums[c + i] * row(k, rows::LEFT)[i]
+                } else {
+                    sums[c + i] + row(k, rows::MEAN)[i] * sums[i]
+                };
+                let divided = -scale * left / f;
+                out[i] = sums[c + i] * row(k, rows::SLOPE)[i] + (by_factor[i] + divided) * row(k, rows::BY_GAMMA)[i];
+            }
+        })?;
+        self.give_param(id, "bn.weight", gamma, out);
+        self.give_param(id, "bn.bias", sums.narrow(0, 0, c)?, out);
+        if self.params.find(id, "bias").is_some() {
+            let bias = map2("bias gradient", [&sums, coefficients], c, |sums, k, out| {
+                // The batch's mean takes any constant out again.
+                for i in 0..if of_batch { 0 } else { c } {
+                    out[i] = row(k, rows::FACTOR)[i] * row(k, rows::SCALE)[i] * sums[i];
+                }
+            })?;
+            self.give_param(id, "bias", bias, out);
+        }
+        if self.wants(input, out) {
+            out.give(input, input_grad(&g, conv.is_depthwise(), &dz, &weight.tensor, x.shape())?, false)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a gradient for a node's output is of use.
+    pub(super) fn wants(&self, id: NodeId, out: &Gradients) -> bool {
+        self.trained[id.index()] || out.to_image
+    }
+
+    /// Sizes of a layer with a weight, whether it is depthwise, and whether a ReLU is fused.
+    fn layer(&self, id: NodeId, batch: usize) -> Result<(Geometry, bool, bool), ExecError> {
+        let node = self.graph.node(id);
+        let from = self.graph.node(node.inputs[0]).shape;
+        match &node.op {
+            Op::Conv2d(conv) => Ok((conv_geometry(conv, node, from, batch)?, conv.is_depthwise(), conv.relu)),
+            op => Ok((linear_geometry(batch, from, node.shape), false, matches!(op, Op::Linear(l) if l.relu))),
+        }
+    }
+
+    /// A convolution without batch norm or a linear layer whose weight is fake-quantized.
+    pub(super) fn fake_layer_forward(&self, id: NodeId, pass: &mut Pass) -> Result<Tensor, ExecError> {
+        let (g, depthwise, relu) = self.layer(id, pass.batch)?;
+        let x = live(&pass.values, self.graph.node(id).inputs[0]);
+        let ones = Tensor::ones(g.out_channels, DType::F32, x.device())?;
+        let weight = self.fake_quantize_weight(id, &ones)?;
+        let y = convolve_with(&g, depthwise, relu, x, &weight.tensor, self.params.find(id, "bias"))?;
+        pass.weights[id.index()] = Some(weight);
+        Ok(y)
+    }
+
+    /// Its gradients; `dy` is that of what stands before its ReLU.
+    pub(super) fn fake_layer_backward(
+        &self,
+        id: NodeId,
+        pass: &Pass,
+        dy: &Tensor,
+        out: &mut Gradients,
+    ) -> Result<(), ExecError> {
+        let (g, depthwise, _) = self.layer(id, pass.batch)?;
+        let input = self.graph.node(id).inputs[0];
+        let x = live(&pass.values, input);
+        let weight = pass.weights[id.index()].as_ref().expect("the forward pass left it");
+        let dq = weight_grad(&g, depthwise, x, dy, weight.tensor.shape())?;
+        let ones = Tensor::ones(g.out_channels, DType::F32, x.device())?;
+        let (dw, _) = self.fake_quantize_weight_grad(id, weight, &ones, &dq)?;
+        self.give_param(id, "weight", dw, out);
+        if let Some(step) = self.weight_step_grad(id, weight, &dq)? {
+            self.give_param(id, WEIGHT_STEP, step, out);
+        }
+        if self.params.find(id, "bias").is_some() {
+            let db = map1("bias gradient", dy, g.out_channels, kernel::channel_sums)?;
+            self.give_param(id, "bias", db, out);
+        }
+        if self.wants(input, out) {
+            out.give(input, input_grad(&g, depthwise, dy, &weight.tensor, x.shape())?, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fills the rows; `own` holds gamma, beta, running mean, running variance and bias, `statistics` the batch's mean and
+/// variance of z first.
+fn coefficients(
+    statistics: &[f32],
+    own: &[f32],
+    factors: &[f32],
+    eps: f32,
+    of_batch: bool,
+    scaled: bool,
+    out: &mut [f32],
+) {
+    let c = factors.len();
+    for (i, f) in factors.iter().copied().enumerate() {
+        let [gamma, beta, running_mean, running_var, bias] = [0, 1, 2, 3, 4].map(|k| own[k * c + i]);
+        let (mean, variance) = if of_batch {
+            (statistics[i], statistics[c + i] / (f * f))
+        } else {
+            ((running_mean - bias) * f, running_var)
+        };
+        let inverse = 1.0 / (variance + eps).sqrt();
+        let slope = inverse / f;
+        let by_gamma = 1.0 / (running_var + eps).sqrt();
+        let depends = scaled && gamma * by_gamma != 0.0;
+        out[rows::SCALE * c + i] = gamma * slope;
+        out[rows::SHIFT * c + i] = beta - mean * (gamma * slope);
+        out[rows::MEAN * c + i] = mean;
+        out[rows::SLOPE * c + i] = slope;
+        out[rows::FACTOR * c + i] = f;
+        out[rows::BY_GAMMA * c + i] = if depends { by_gamma } else { 0.0 };
+        out[rows::LEFT * c + i] = eps * inverse * inverse;
+    }
+}
+
+/// The extremes of `relu(z * scale + shift)` over all channels, exactly as rounded: a rounded product with a constant and
+/// a sum keep the order of their operands, so the extremes of z give them.
+fn output_extremes(statistics: &[f32], affine: &[f32], relu: bool, out: &mut [f32]) {
+    let c = statistics.len() / 4;
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    (out[0], out[1]) = (f32::INFINITY, f32::NEG_INFINITY);
+    for i in 0..c {
+        for z in [statistics[2 * c + i], statistics[3 * c + i]] {
+            let y = z.mul_add(affine[rows::SCALE * c + i], affine[rows::SHIFT * c + i]).max(floor);
+            (out[0], out[1]) = (out[0].min(y), out[1].max(y));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! No comparison overlooks a changed number.
