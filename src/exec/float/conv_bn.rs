@@ -1,7 +1,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    backward::{Gradients, input_grad, weight_grad},
+    backward::{Gradients, bias_grad, input_grad, weight_grad},
     forward::{conv_geometry, convolve_with, linear_geometry, scale_and_shift},
     learned::{LEVELS, WEIGHT_STEP, grid},
     model::live,
@@ -11,7 +11,10 @@ use super::{
 use crate::{
     exec::ExecError,
     graph::{BatchNorm2d, Conv2d, NodeId, Op, StepSize},
-    kernels::float::{self as kernel, Function, Geometry, NormToGrid, moments_and_extremes},
+    kernels::{
+        cuda::qat as gpu,
+        float::{self as kernel, Function, Geometry, NormToGrid, moments_and_extremes},
+    },
 };
 
 /// What the forward pass of a convolution with batch norm leaves for the backward one.
@@ -88,20 +91,23 @@ impl Trainable {
         let (c, phase) = (node.shape.c, self.learned.phase);
         let (eps, scaled) = (bn.eps, conv.fake.is_some());
         let of = |part| self.params.get(id, part);
-        let factors = map2("batch norm factor", [of("bn.weight"), of("bn.running_var")], c, |gamma, var, f| {
+        let run = |gamma: &[f32], var: &[f32], f: &mut [f32]| {
             for i in 0..c {
                 f[i] = gamma[i] / (var[i] + eps).sqrt();
                 // A channel without gamma would be divided by 0; a layer left in float is not scaled at all.
                 f[i] = if scaled && f[i] != 0.0 { f[i] } else { 1.0 };
             }
-        })?;
+        };
+        let operands = [of("bn.weight"), of("bn.running_var")];
+        let factors = map2("batch norm factor", operands, c, run, || gpu::norm_factors(c, eps, scaled))?;
         let weight = self.fake_quantize_weight(id, &factors)?;
         let x = live(&pass.values, node.inputs[0]);
         let z = convolve_with(&g, conv.is_depthwise(), false, x, &weight.tensor, None)?;
 
         let of_batch = phase.batch_statistics;
         let statistics = if of_batch || phase.observe {
-            map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out))?
+            let program = || gpu::moments_and_extremes(z.elem_count() / c, c);
+            map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out), program)?
         } else {
             Tensor::zeros(4 * c, DType::F32, z.device())?
         };
@@ -111,16 +117,20 @@ impl Trainable {
         };
         let own =
             Tensor::cat(&[of("bn.weight"), of("bn.bias"), of("bn.running_mean"), of("bn.running_var"), &bias], 0)?;
-        let affine = map3("batch norm", [&statistics, &own, &factors], rows::COUNT * c, |s, own, f, out| {
+        let run = |s: &[f32], own: &[f32], f: &[f32], out: &mut [f32]| {
             coefficients(s, own, f, eps, of_batch, scaled, out);
-        })?;
+        };
+        let program = || gpu::conv_bn_coefficients(c, eps, of_batch, scaled);
+        let affine = map3("batch norm", [&statistics, &own, &factors], rows::COUNT * c, run, program)?;
         if of_batch {
-            let batch = map3("batch statistics", [&statistics, &own, &factors], 2 * c, |s, own, f, out| {
+            let run = |s: &[f32], own: &[f32], f: &[f32], out: &mut [f32]| {
                 for i in 0..c {
                     out[i] = s[i] / f[i] + own[4 * c + i];
                     out[c + i] = s[c + i] / (f[i] * f[i]);
                 }
-            })?;
+            };
+            let operands = [&statistics, &own, &factors];
+            let batch = map3("batch statistics", operands, 2 * c, run, || gpu::unscaled_statistics(c))?;
             let running = [of("bn.running_mean"), of("bn.running_var")];
             self.move_running(running, &batch, bn.momentum, pass.batch * node.shape.pixels())?;
         }
@@ -128,7 +138,8 @@ impl Trainable {
         let fused = self.learned.step == StepSize::MovingAverage;
         let levels = if fused {
             self.output_levels(id, || {
-                map2("extremes", [&statistics, &affine], 2, |s, k, out| output_extremes(s, k, conv.relu, out))
+                let run = |s: &[f32], k: &[f32], out: &mut [f32]| output_extremes(s, k, conv.relu, out);
+                map2("extremes", [&statistics, &affine], 2, run, || gpu::output_extremes(c, conv.relu))
             })?
         } else {
             None
@@ -140,9 +151,9 @@ impl Trainable {
         };
         let coefficients = Tensor::cat(&[&affine, &levels], 0)?;
         let y = if on_grid {
-            map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), |z, k, y| {
-                norm_to_grid(k, conv.relu).run(z, y);
-            })?
+            let run = |z: &[f32], k: &[f32], y: &mut [f32]| norm_to_grid(k, conv.relu).run(z, y);
+            let program = || gpu::norm_to_grid(z.elem_count(), c, conv.relu);
+            map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), run, program)?
         } else {
             scale_and_shift(&z, &affine.reshape((rows::COUNT, c))?, function(conv.relu))?
         };
@@ -169,16 +180,18 @@ impl Trainable {
         let (c, relu, on_grid, of_batch) = (node.shape.c, conv.relu, *on_grid, *of_batch);
         let count = (pass.batch * node.shape.pixels()) as f32;
 
-        let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, |z, dy, k, sums| {
+        let run = |z: &[f32], dy: &[f32], k: &[f32], sums: &mut [f32]| {
             if on_grid {
                 norm_to_grid(k, relu).grad_sums(z, dy, row(k, rows::MEAN), sums);
             } else {
                 let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), row(k, rows::MEAN)];
                 kernel::norm_grad_sums(z, dy, affine, function(relu), sums);
             }
-        })?;
+        };
+        let program = || gpu::conv_bn_grad_sums(count as usize, c, relu, on_grid);
+        let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, run, program)?;
         // dz = scale * g - a - b * z; the running statistics are constants.
-        let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, |sums, k, out| {
+        let run = |sums: &[f32], k: &[f32], out: &mut [f32]| {
             if !of_batch {
                 return;
             }
@@ -188,9 +201,11 @@ impl Trainable {
                 out[i] = scale * sums[i] / count - b * row(k, rows::MEAN)[i];
                 out[c + i] = b;
             }
-        })?;
+        };
+        let program = || gpu::conv_bn_constants(c, count, of_batch);
+        let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, run, program)?;
         let all = Tensor::cat(&[&constants, coefficients], 0)?;
-        let dz = map3("batch norm gradient", [z, dy, &all], z.shape(), |z, dy, all, dz| {
+        let run = |z: &[f32], dy: &[f32], all: &[f32], dz: &mut [f32]| {
             let (constants, k) = all.split_at(2 * c);
             let (a, b) = constants.split_at(c);
             if on_grid {
@@ -199,7 +214,9 @@ impl Trainable {
                 let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), a, b];
                 kernel::norm_input_grad(z, dy, affine, function(relu), dz);
             }
-        })?;
+        };
+        let program = || gpu::conv_bn_input_grad(z.elem_count(), c, relu, on_grid);
+        let dz = map3("batch norm gradient", [z, dy, &all], z.shape(), run, program)?;
 
         let dq = weight_grad(&g, conv.is_depthwise(), x, &dz, weight.tensor.shape())?;
         let (dw, by_factor) = self.fake_quantize_weight_grad(id, weight, factors, &dq)?;
@@ -207,7 +224,7 @@ impl Trainable {
         if let Some(step) = self.weight_step_grad(id, weight, &dq)? {
             self.give_param(id, WEIGHT_STEP, step, out);
         }
-        let gamma = map3("batch norm gradient", [&sums, coefficients, &by_factor], c, |sums, k, by_factor, out| {
+        let run = |sums: &[f32], k: &[f32], by_factor: &[f32], out: &mut [f32]| {
             for i in 0..c {
                 let (scale, f) = (row(k, rows::SCALE)[i], row(k, rows::FACTOR)[i]);
                 let left = if of_batch {
@@ -218,16 +235,20 @@ impl Trainable {
                 let divided = -scale * left / f;
                 out[i] = sums[c + i] * row(k, rows::SLOPE)[i] + (by_factor[i] + divided) * row(k, rows::BY_GAMMA)[i];
             }
-        })?;
+        };
+        let operands = [&sums, coefficients, &by_factor];
+        let gamma = map3("batch norm gradient", operands, c, run, || gpu::conv_bn_gamma_grad(c, of_batch))?;
         self.give_param(id, "bn.weight", gamma, out);
         self.give_param(id, "bn.bias", sums.narrow(0, 0, c)?, out);
         if self.params.find(id, "bias").is_some() {
-            let bias = map2("bias gradient", [&sums, coefficients], c, |sums, k, out| {
+            let run = |sums: &[f32], k: &[f32], out: &mut [f32]| {
                 // The batch's mean takes any constant out again.
                 for i in 0..if of_batch { 0 } else { c } {
                     out[i] = row(k, rows::FACTOR)[i] * row(k, rows::SCALE)[i] * sums[i];
                 }
-            })?;
+            };
+            let program = || gpu::conv_bn_bias_grad(c, of_batch);
+            let bias = map2("bias gradient", [&sums, coefficients], c, run, program)?;
             self.give_param(id, "bias", bias, out);
         }
         if self.wants(input, out) {
@@ -282,7 +303,7 @@ impl Trainable {
             self.give_param(id, WEIGHT_STEP, step, out);
         }
         if self.params.find(id, "bias").is_some() {
-            let db = map1("bias gradient", dy, g.out_channels, kernel::channel_sums)?;
+            let db = bias_grad(dy, g.out_channels)?;
             self.give_param(id, "bias", db, out);
         }
         if self.wants(input, out) {

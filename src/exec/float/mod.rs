@@ -1,13 +1,14 @@
 //! Runs float graphs, plain, stubbed, fused, observed or in the QAT form, forward and (in [`Trainable`]) backward.
 //!
 //! Values are candle tensors of shape `[batch, height, width, channels]`; every operation is a custom one of ours over the
-//! kernels room, since candle's own convolution, pooling and batch norm are slow, limited or wrong in their gradients.
+//! kernels room (`ops`), on the CPU a function of `kernels::float`, on a GPU a program of `kernels::cuda`, since candle's own convolution, pooling and batch norm are slow, limited or wrong in their gradients.
 //! Gradients are not candle's autograd either: it adds a zero tensor and a sum for every gradient, and keeps every
 //! value. [`Trainable`] walks the graph backwards instead.
 
 mod activation;
 mod backward;
 mod conv_bn;
+mod device;
 mod forward;
 mod learned;
 mod model;
@@ -16,8 +17,9 @@ mod parameters;
 mod trainable;
 
 pub use activation::Activation;
+pub use device::{Device, Gpu};
 pub(super) use forward::{function, linear_geometry, pool_geometry};
 pub use learned::Phase;
-pub use model::{Device, Model};
+pub use model::Model;
 pub use parameters::Parameter;
 pub use trainable::{Pass, Trainable};

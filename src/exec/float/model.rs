@@ -3,45 +3,19 @@ use std::ops::ControlFlow;
 use candle_core::Tensor;
 
 use super::{
-    Activation,
+    Activation, Device,
     forward::{conv_geometry, dims, evaluate, linear_geometry},
-    ops::map1,
+    ops::{in_pool_of, map1, runs_programs},
     parameters::Parameters,
 };
 use crate::{
     exec::ExecError,
     graph::{self, Conv2d, Graph, Linear, NodeId, Numeric, Op, Shape},
     kernels::{
-        fake_quantize,
-        float::{PackedConv, SumOrder, in_pool, to_nhwc},
+        cuda, fake_quantize,
+        float::{PackedConv, SumOrder, to_nhwc},
     },
 };
-
-/// Where a float graph runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// All cores.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU, by its number.
-    Cuda(usize),
-}
-
-impl Device {
-    /// Candle's device.
-    ///
-    /// # Errors
-    /// [`ExecError::Device`] where this build or machine lacks it.
-    pub(super) fn open(self) -> Result<candle_core::Device, ExecError> {
-        match self {
-            Self::Cpu => Ok(candle_core::Device::Cpu),
-            Self::Cuda(number) => Err(ExecError::Device {
-                device: format!("CUDA device {number}"),
-                detail: "its kernels are not in this build".to_owned(),
-            }),
-        }
-    }
-}
 
 /// What is shown each node's output.
 type Visit<'a> = dyn FnMut(NodeId, &Tensor) -> Result<ControlFlow<()>, ExecError> + 'a;
@@ -52,7 +26,7 @@ pub struct Model {
     graph: Graph,
     /// Of the nodes that are not packed.
     params: Parameters,
-    /// The dense convolutions and linear layers.
+    /// The dense convolutions and linear layers, on the CPU.
     packed: Vec<Option<PackedConv>>,
     device: candle_core::Device,
     /// For each node, the last one that reads it.
@@ -69,7 +43,9 @@ impl Model {
         refuse_int8(graph)?;
         refuse_training(graph)?;
         let device = device.open()?;
-        let packed = graph.iter().map(|(id, _)| pack(graph, id)).collect::<Result<Vec<_>, _>>()?;
+        let on_cpu = !runs_programs(&device);
+        let pack = |(id, _)| if on_cpu { pack(graph, id) } else { Ok(None) };
+        let packed = graph.iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         let params = Parameters::of(graph, &device, |id| packed[id.index()].is_none())?;
         Ok(Self { graph: graph.clone(), params, packed, device, last_use: last_use(graph) })
     }
@@ -80,7 +56,7 @@ impl Model {
     /// [`ExecError::Input`] where `images` is not that long.
     pub fn run(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, ExecError> {
         let input = upload(&self.graph, images, batch, &self.device)?;
-        let logits = in_pool(|| self.walk(input, &mut |_, _| Ok(ControlFlow::Continue(()))))?;
+        let logits = in_pool_of(&self.device, || self.walk(input, &mut |_, _| Ok(ControlFlow::Continue(()))))?;
         Ok(logits.map_or_else(|| Ok(Vec::new()), |l| l.flatten_all()?.to_vec1())?)
     }
 
@@ -130,7 +106,8 @@ impl Model {
                 let value = match &self.packed[id.index()] {
                     Some(conv) => {
                         let batch = inputs[0].dim(0)?;
-                        map1("convolution", inputs[0], dims(batch, node.shape), |x, y| conv.run(batch, x, y))?
+                        let run = |x: &[f32], y: &mut [f32]| conv.run(batch, x, y);
+                        map1("convolution", inputs[0], dims(batch, node.shape), run, on_cpu_only)?
                     }
                     None => evaluate(&self.graph, id, &inputs, &self.params)?,
                 };
@@ -154,9 +131,11 @@ impl Model {
 pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor, ExecError> {
     match numeric {
         Numeric::Float | Numeric::Observed(_) | Numeric::Learned(_) | Numeric::Int8(_) => Ok(value),
-        Numeric::FakeQuantized(q) => Ok(map1("fake quantize", &value, value.shape(), |x, y| {
-            fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
-        })?),
+        Numeric::FakeQuantized(q) => {
+            let run = |x: &[f32], y: &mut [f32]| fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
+            let program = || cuda::fake_quantize(value.elem_count(), q.scale, q.zero_point, q.qmax);
+            Ok(map1("fake quantize", &value, value.shape(), run, program)?)
+        }
     }
 }
 
@@ -194,6 +173,11 @@ fn pack(graph: &Graph, id: NodeId) -> Result<Option<PackedConv>, ExecError> {
     // An int8 weight was refused before.
     let Some(weight) = weight.float() else { return Ok(None) };
     Ok(Some(PackedConv::new(&geometry, order, &weight.data, values(bias).as_deref(), relu)))
+}
+
+/// The program of what is packed, which is nothing on a GPU.
+fn on_cpu_only() -> cuda::Program {
+    unreachable!("layers are packed for the CPU")
 }
 
 /// A value that the order of the nodes guarantees.
@@ -252,5 +236,6 @@ pub(super) fn upload(
         return Err(ExecError::Input { found: images.len(), batch, image, expected: batch * image });
     }
     let uploaded = Tensor::from_slice(images, (batch, c, h, w), device)?;
-    Ok(map1("upload", &uploaded, (batch, h, w, c), |x, y| to_nhwc(x, c, h * w, y))?)
+    let program = || cuda::to_nhwc(images.len(), c, h * w);
+    Ok(map1("upload", &uploaded, (batch, h, w, c), |x, y| to_nhwc(x, c, h * w, y), program)?)
 }

@@ -2,16 +2,13 @@
 //! a GPU a [`Program`] of `kernels::cuda`.
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor, WithDType,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Error, InplaceOp2, InplaceOp3, Layout, Result, Shape, Tensor,
+    WithDType,
 };
 #[cfg(feature = "cuda")]
-use {
-    crate::kernels::cuda::Gpu,
-    candle_core::CudaStorage,
-    std::ops::Range,
-};
+use {crate::kernels::cuda::Gpu, candle_core::CudaStorage, std::ops::Range};
 
-use crate::kernels::cuda::Program;
+use crate::kernels::{cuda::Program, float::in_pool};
 
 /// A kernel, the shape of what it computes, and its name in error messages.
 struct Kernel<F, P> {
@@ -70,6 +67,11 @@ pub(super) fn runs_programs(device: &candle_core::Device) -> bool {
         return true;
     }
     device.is_cuda()
+}
+
+/// Runs `f` where operations on a device's tensors start best: on a thread of the pool, or, of a GPU, right here.
+pub(super) fn in_pool_of<R: Send>(device: &candle_core::Device, f: impl FnOnce() -> R + Send) -> R {
+    if runs_programs(device) { f() } else { in_pool(f) }
 }
 
 #[cfg(feature = "cuda")]

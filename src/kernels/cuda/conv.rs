@@ -163,7 +163,7 @@ pub fn depthwise_weight_grad(g: &Geometry) -> Program {
     let first = [Input(0).into(), Input(1).into(), to.into()];
     launch(&mut program, "depthwise_weight_grad", parts * taps, &first, g, &[pixels.into(), per.into()]);
     if parts > 1 {
-        finish_sums(&mut program, to, [1, parts, taps], 1.0);
+        finish_sums(&mut program, to, [1, parts, taps], 1.0, Output);
     }
     program
 }

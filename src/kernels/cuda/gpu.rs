@@ -48,7 +48,6 @@ pub struct GpuInfo {
 
 /// Why the GPU did not do it.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each field is said in the message")]
 pub enum GpuError {
     /// The driver refused.
     #[error("the CUDA driver says: {0}")]
@@ -285,7 +284,8 @@ fn product(blas: &CudaBlas, p: &Product, pointer: &dyn Fn(Place) -> u64) -> Resu
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let operation = |transposed| if transposed { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N };
+    let operation =
+        |transposed| if transposed { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N };
     let (one, beta) = (1.0f32, if p.accumulate { 1.0f32 } else { 0.0 });
     // cuBLAS counts by columns: it sees each matrix as its transpose, and c' = b' * a'.
     let (row_a, row_b) = (if p.a_transposed { m } else { k }, if p.b_transposed { k } else { n });

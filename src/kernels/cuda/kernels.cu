@@ -8,3 +8,4 @@
 #include "pool.cu"
 #include "train.cu"
 #include "fake.cu"
+#include "qat.cu"

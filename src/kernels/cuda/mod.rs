@@ -19,6 +19,7 @@ mod norm;
 mod pointwise;
 mod pool;
 mod program;
+pub mod qat;
 mod reduce;
 #[cfg(test)]
 pub(crate) mod shim;
@@ -27,15 +28,13 @@ mod tests;
 mod train;
 
 pub use channels::{add_channels, chunk, concatenate, shuffle, to_nchw, to_nhwc, unshuffle};
-pub use conv::{
-    conv, conv_input_grad, conv_weight_grad, depthwise, depthwise_input_grad, depthwise_weight_grad,
-};
+pub use conv::{conv, conv_input_grad, conv_weight_grad, depthwise, depthwise_input_grad, depthwise_weight_grad};
 pub use fake::fake_quantize;
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, GpuError, GpuInfo, devices};
 pub use norm::{
-    evaluation_scale, evaluation_shift, move_running, norm_coefficients, norm_constants, norm_grad_sums, norm_input_grad,
-    norm_weight_grad, scale_shift,
+    evaluation_scale, evaluation_shift, move_running, norm_coefficients, norm_constants, norm_grad_sums,
+    norm_input_grad, norm_weight_grad, scale_shift,
 };
 pub use pointwise::{
     accumulate, add, apply, apply_grad, mul_channels, mul_channels_grad, relu_grad_from_output, scale_samples,

@@ -9,11 +9,7 @@ use crate::kernels::float::Function;
 
 /// [`float::scale_shift`](crate::kernels::float::scale_shift) of `len` values by the first two rows of `[.., channels]`.
 pub fn scale_shift(len: usize, channels: usize, function: Function) -> Program {
-    Program::of(
-        "scale_shift",
-        len,
-        [Input(0).into(), Input(1).into(), Output.into(), function.into(), channels.into()],
-    )
+    Program::of("scale_shift", len, [Input(0).into(), Input(1).into(), Output.into(), function.into(), channels.into()])
 }
 
 /// `[scale, shift, mean, 1 / deviation]` from `[mean, variance]`, weight and bias.
@@ -41,11 +37,7 @@ pub fn evaluation_scale(channels: usize, eps: f32) -> Program {
 
 /// `bias - mean * scale`.
 pub fn evaluation_shift(channels: usize) -> Program {
-    Program::of(
-        "evaluation_shift",
-        channels,
-        [Input(0).into(), Input(1).into(), Input(2).into(), Output.into()],
-    )
+    Program::of("evaluation_shift", channels, [Input(0).into(), Input(1).into(), Input(2).into(), Output.into()])
 }
 
 /// [`float::norm_grad_sums`](crate::kernels::float::norm_grad_sums) of `rows` rows: `x`, `dy` and the coefficients.
@@ -69,7 +61,7 @@ pub fn norm_grad_sums(rows: usize, channels: usize, function: Function) -> Progr
         ],
     );
     if parts > 1 {
-        finish_sums(&mut program, to, [1, parts, 2 * channels], 1.0);
+        finish_sums(&mut program, to, [1, parts, 2 * channels], 1.0, Output);
     }
     program
 }

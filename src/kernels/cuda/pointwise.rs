@@ -51,11 +51,7 @@ pub fn accumulate(len: usize) -> Program {
 /// [`float::mul_channels`](crate::kernels::float::mul_channels) over `len` values.
 pub fn mul_channels(len: usize, channels: usize, pixels: usize) -> Program {
     let image = channels * pixels;
-    Program::of(
-        "mul_channels",
-        len,
-        [Input(0).into(), Input(1).into(), Output.into(), channels.into(), image.into()],
-    )
+    Program::of("mul_channels", len, [Input(0).into(), Input(1).into(), Output.into(), channels.into(), image.into()])
 }
 
 /// [`float::mul_channels_grad`](crate::kernels::float::mul_channels_grad) of `x` and `dy`, both of `len` values.

@@ -29,7 +29,7 @@ fn window(kernel: &'static str, threads: usize, args: &[Arg], g: &Geometry) -> P
 /// [`float::mean_pixels`](crate::kernels::float::mean_pixels) of `images` images.
 pub fn mean_pixels(images: usize, channels: usize, pixels: usize) -> Program {
     let mut program = Program::default();
-    finish_sums(&mut program, Input(0), [images, pixels, channels], 1.0 / pixels as f32);
+    finish_sums(&mut program, Input(0), [images, pixels, channels], 1.0 / pixels as f32, Output);
     program
 }
 

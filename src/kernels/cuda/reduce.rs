@@ -1,8 +1,9 @@
 //! Sums over rows in stages, so many that every one has enough threads and none sums for long.
 
 use super::program::{
+    Arg,
     Buffer::{self, Input, Output},
-    Program,
+    Program, Step,
 };
 
 /// Threads that fill a large GPU.
@@ -19,24 +20,27 @@ pub(super) fn rows_per_part(rows: usize, width: usize) -> usize {
     if fair >= 32 { fair.min(512) } else { (rows as f64).sqrt().ceil() as usize }
 }
 
-/// Adds the stages that sum what `from` holds, `[groups, rows, columns]`, into the output, `[groups, columns]`, times
-/// `scale`.
-pub(super) fn finish_sums(program: &mut Program, from: Buffer, [groups, rows, columns]: [usize; 3], scale: f32) {
-    let (mut from, mut rows) = (from, rows);
+/// Adds the stages that sum what `from` holds, `[groups, rows, columns]`, to `to`, `[groups, columns]`, times `scale`.
+pub(super) fn finish_sums(
+    program: &mut Program,
+    from: Buffer,
+    [groups, rows, columns]: [usize; 3],
+    scale: f32,
+    to: impl Into<Arg>,
+) {
+    let (to, mut from, mut rows) = (to.into(), from, rows);
     loop {
         let per = rows_per_part(rows, groups * columns);
         let parts = rows.div_ceil(per);
-        let (to, factor) =
-            if parts == 1 { (Output, scale) } else { (program.temporary(groups * parts * columns), 1.0) };
+        let next = (parts > 1).then(|| program.temporary(groups * parts * columns));
+        let (out, factor) = next.map_or((to, scale), |next| (next.into(), 1.0));
         program.launch(
             "sum_rows",
             groups * parts * columns,
-            [from.into(), to.into(), factor.into(), rows.into(), columns.into(), per.into(), parts.into()],
+            [from.into(), out, factor.into(), rows.into(), columns.into(), per.into(), parts.into()],
         );
-        if parts == 1 {
-            return;
-        }
-        (from, rows) = (to, parts);
+        let Some(next) = next else { return };
+        (from, rows) = (next, parts);
     }
 }
 
@@ -62,7 +66,7 @@ pub(super) fn dot_rows([groups, rows, columns]: [usize; 3]) -> Program {
         ],
     );
     if parts > 1 {
-        finish_sums(&mut program, to, [groups, parts, columns], 1.0);
+        finish_sums(&mut program, to, [groups, parts, columns], 1.0, Output);
     }
     program
 }
@@ -70,13 +74,19 @@ pub(super) fn dot_rows([groups, rows, columns]: [usize; 3]) -> Program {
 /// [`float::channel_sums`](crate::kernels::float::channel_sums) of `rows` rows.
 pub fn channel_sums(rows: usize, channels: usize) -> Program {
     let mut program = Program::default();
-    finish_sums(&mut program, Input(0), [1, rows, channels], 1.0);
+    finish_sums(&mut program, Input(0), [1, rows, channels], 1.0, Output);
     program
 }
 
 /// [`float::moments`](crate::kernels::float::moments) of `rows` rows, as `[mean, variance]`, `[2, channels]`.
 pub fn moments(rows: usize, channels: usize) -> Program {
     let mut program = Program::default();
+    moments_into(&mut program, rows, channels);
+    program
+}
+
+/// Adds the stages of [`moments`], into the first `[2, channels]` of the output.
+pub(super) fn moments_into(program: &mut Program, rows: usize, channels: usize) {
     let per = rows_per_part(rows, channels);
     let mut parts = rows.div_ceil(per);
     let mut from = program.temporary(parts * 2 * channels);
@@ -107,7 +117,7 @@ pub fn moments(rows: usize, channels: usize) -> Program {
             ],
         );
         if last {
-            return program;
+            return;
         }
         (from, size) = (to, size * per);
     }
@@ -121,11 +131,7 @@ pub fn min_max(len: usize) -> Program {
         let per = rows_per_part(rows, 1);
         let parts = rows.div_ceil(per).max(1);
         let to = if parts == 1 { Output } else { program.temporary(2 * parts) };
-        program.launch(
-            "min_max_rows",
-            parts,
-            [from.into(), to.into(), pairs.into(), rows.into(), per.into()],
-        );
+        program.launch("min_max_rows", parts, [from.into(), to.into(), pairs.into(), rows.into(), per.into()]);
         if parts == 1 {
             return program;
         }
@@ -136,7 +142,7 @@ pub fn min_max(len: usize) -> Program {
 /// [`float::histogram`](crate::kernels::float::histogram) of `len` values in a range that is not empty, as `[bins]`.
 pub fn histogram(len: usize, bins: usize, lo: f32, hi: f32) -> Program {
     let mut program = Program::default();
-    program.steps.push(super::Step::Clear(Output));
+    program.steps.push(Step::Clear(Output));
     program.launch("histogram", len, [Input(0).into(), Output.into(), lo.into(), hi.into(), bins.into()]);
     program.launch("counts_to_float", bins, [Output.into()]);
     program

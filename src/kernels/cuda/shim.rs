@@ -49,7 +49,9 @@ pub(crate) fn shim() -> Option<&'static Shim> {
 fn compile() -> Option<Shim> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     if Command::new(&compiler).arg("--version").output().is_err() {
-        println!("skipped: there is no C++ compiler `{compiler}` to compile the GPU's kernels with (CXX names another)");
+        println!(
+            "skipped: there is no C++ compiler `{compiler}` to compile the GPU's kernels with (CXX names another)"
+        );
         return None;
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels/cuda");
@@ -72,7 +74,8 @@ fn compile() -> Option<Shim> {
 /// The text of every kernel file.
 pub(super) fn sources() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kernels/cuda");
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "cu"));
     files.sort();
     files.iter().map(|f| std::fs::read_to_string(f).expect("a kernel file is text")).collect()

@@ -16,11 +16,7 @@ pub fn cross_entropy(images: usize, classes: usize, smoothing: f32) -> Program {
 
 /// SGD's velocity, in place, from the gradient and the parameter: `kept * velocity + (gradient + decay * parameter)`.
 pub fn sgd_velocity(len: usize, kept: f32, decay: f32) -> Program {
-    Program::of(
-        "sgd_velocity",
-        len,
-        [Output.into(), Input(0).into(), Input(1).into(), kept.into(), decay.into()],
-    )
+    Program::of("sgd_velocity", len, [Output.into(), Input(0).into(), Input(1).into(), kept.into(), decay.into()])
 }
 
 /// SGD's step, in place, from the gradient and the moved velocity; `rates` are the learning rate, momentum and decay.
@@ -29,15 +25,7 @@ pub fn sgd_step(len: usize, rates: [f32; 3], nesterov: bool) -> Program {
     Program::of(
         "sgd_step",
         len,
-        [
-            Output.into(),
-            Input(0).into(),
-            Input(1).into(),
-            rate.into(),
-            momentum.into(),
-            decay.into(),
-            nesterov.into(),
-        ],
+        [Output.into(), Input(0).into(), Input(1).into(), rate.into(), momentum.into(), decay.into(), nesterov.into()],
     )
 }
 
@@ -48,9 +36,5 @@ pub fn adamw_moments(len: usize, betas: [f32; 2]) -> Program {
 
 /// AdamW's step, in place, from the moved moments: `kept * p - rate * m / (sqrt(v) / root + eps)`.
 pub fn adamw_step(len: usize, [rate, root, kept, eps]: [f32; 4]) -> Program {
-    Program::of(
-        "adamw_step",
-        len,
-        [Output.into(), Input(0).into(), rate.into(), root.into(), kept.into(), eps.into()],
-    )
+    Program::of("adamw_step", len, [Output.into(), Input(0).into(), rate.into(), root.into(), kept.into(), eps.into()])
 }
