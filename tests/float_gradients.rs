@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use octet::{
-    exec::float::{Device, Trainable},
+    exec::float::{Device, Phase, Trainable},
     graph::{Activation, Builder, ConvSpec, Graph, Op, Shape, Tensor},
+    quant::{self, Backend, FuseOptions, QConfig},
+    train::{Optimizer, Stepper},
     zoo::init,
 };
 
@@ -56,18 +58,67 @@ fn every_operation() -> Graph {
     graph.with_params(&values)
 }
 
+/// The same for training with fake quantization, its batch norms no longer the identity.
+fn qat_form() -> Graph {
+    let graph = every_operation();
+    let mut values = HashMap::new();
+    for (i, param) in graph.params().into_iter().enumerate() {
+        let (middle, reach) = match (param.part, param.tensor.shape.len()) {
+            ("running_var", _) => (1.0, 0.5),
+            ("weight", 1) => (1.2, 0.6),
+            ("bias" | "running_mean", 1) => (0.0, 0.3),
+            _ => continue,
+        };
+        let data: Vec<f32> = numbers(param.tensor.len(), 20 + i).iter().map(|v| middle + reach * v).collect();
+        values.insert(graph.key(&param), Tensor::new(param.tensor.shape.clone(), data));
+    }
+    let graph = graph.with_params(&values);
+    let (graph, _) = quant::fuse_qat(&graph, &FuseOptions::default()).expect("it fuses");
+    quant::prepare_qat(&graph, &QConfig::qat(Backend::X86)).expect("it has stubs").0
+}
+
 /// `<direction, logits>` in training, always with the same dropout.
-fn objective(graph: &Graph, images: &[f32], direction: &[f32]) -> f64 {
+fn objective(graph: &Graph, phase: Phase, images: &[f32], direction: &[f32]) -> f64 {
     let mut model = Trainable::new(graph, &Device::Cpu).expect("it runs");
+    model.set_phase(phase);
     let logits = model.forward(images, BATCH, 11, &GO_ON).and_then(|p| p.logits()).expect("it runs");
     logits.iter().zip(direction).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 #[test]
 fn each_parameters_gradient_is_the_slope_along_it() {
-    let graph = every_operation();
+    slopes(&every_operation(), Phase::default(), 13);
+}
+
+/// Rounding has no slope, but all the rest of the QAT form has: the scaled weight and the division, which share gamma, and
+/// batch norm with either statistics.
+#[test]
+fn the_qat_form_without_rounding_has_true_gradients() {
+    for batch_statistics in [true, false] {
+        slopes(&qat_form(), Phase { observe: true, fake_quantize: false, batch_statistics }, 13);
+    }
+}
+
+/// One step of all parameters against the gradient lowers what is trained, rounding and all.
+#[test]
+fn a_step_against_the_straight_through_gradient_goes_down() {
+    let graph = qat_form();
     let (images, direction) = (numbers(BATCH * 3 * SIZE * SIZE, 1), numbers(BATCH * 5, 2));
     let mut model = Trainable::new(&graph, &Device::Cpu).expect("it runs");
+    let pass = model.forward(&images, BATCH, 11, &GO_ON).expect("it runs");
+    let gradients = model.backward(pass, &direction, &GO_ON).expect("it runs backward");
+    let before = objective(&graph, Phase::default(), &images, &direction);
+    let optimizer = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    let mut stepper = Stepper::new(optimizer, model.parameters()).expect("state on the CPU");
+    stepper.step(model.parameters(), &gradients, 2e-3).expect("it steps");
+    let after = objective(&model.graph().expect("it comes back"), Phase::default(), &images, &direction);
+    assert!(after < before, "from {before} to {after}");
+}
+
+fn slopes(graph: &Graph, phase: Phase, at_least: usize) {
+    let (images, direction) = (numbers(BATCH * 3 * SIZE * SIZE, 1), numbers(BATCH * 5, 2));
+    let mut model = Trainable::new(graph, &Device::Cpu).expect("it runs");
+    model.set_phase(phase);
     let pass = model.forward(&images, BATCH, 11, &GO_ON).expect("it runs");
     let gradients = model.backward(pass, &direction, &GO_ON).expect("it runs backward");
     let mut checked = 0;
@@ -92,13 +143,13 @@ fn each_parameters_gradient_is_the_slope_along_it() {
                 .map(|(p, g)| (f64::from(*p) + by * f64::from(*g) / norm) as f32)
                 .collect();
             let values = HashMap::from([(parameter.key.clone(), Tensor::new(in_graph.tensor.shape.clone(), data))]);
-            objective(&graph.with_params(&values), &images, &direction)
+            objective(&graph.with_params(&values), phase, &images, &direction)
         };
         let slope = (moved(step) - moved(-step)) / (2.0 * step);
         assert!((slope / norm - 1.0).abs() < 0.01, "{}: slope {slope}, gradient {norm}", parameter.key);
         checked += 1;
     }
-    assert!(checked >= 13, "only {checked} parameters had a gradient worth checking");
+    assert!(checked >= at_least, "only {checked} parameters had a gradient worth checking");
 }
 
 /// `[kh, kw, in, out]` to `[out, in, kh, kw]`, `[1, 1, in, out]` to `[out, in]`.

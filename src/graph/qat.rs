@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(of(0.5, 1.27), QParams { scale: 0.01, zero_point: 0, qmax: 127 }, "zero is a level");
         assert_eq!(of(-1.27, -0.5).zero_point, 127);
         assert_eq!(of(0.0, 0.0), QParams { scale: EMPTY_SCALE, zero_point: 0, qmax: 127 });
-        assert_eq!(of(-1e-5, 1e-5), QParams { scale: LEAST_SCALE, zero_point: 64, qmax: 127 });
+        assert_eq!(of(-1e-5, 3e-5), QParams { scale: LEAST_SCALE, zero_point: 32, qmax: 127 });
     }
 
     #[test]

@@ -130,11 +130,6 @@ impl Tensors {
     pub fn f32(&self, name: &str) -> Result<Vec<f32>, String> {
         Ok(self.get(name)?.iter().map(|v| *v as f32).collect())
     }
-
-    /// Whether there is one.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
@@ -156,8 +151,8 @@ impl Network {
         self.model.parse().map_err(|_| format!("`{}` is not a model of the zoo", self.model))
     }
 
-    /// PyTorch's ranges of the run that `prefix` names, for a graph in the QAT form.
-    pub fn ranges(&self, prefix: &str, graph: &Graph) -> Result<FakeQuants, String> {
+    /// PyTorch's ranges of the outputs in the run that `prefix` names, for a graph in the QAT form.
+    pub fn output_ranges(&self, prefix: &str, graph: &Graph) -> Result<FakeQuants, String> {
         let mut state = FakeQuants::default();
         let of = |what: &str| self.tensors.f32(&format!("{prefix}{what}"));
         let (min, max) = (of("act_min")?, of("act_max")?);
@@ -168,6 +163,13 @@ impl Network {
                 state.activations.insert(node.name.clone(), range);
             }
         }
+        Ok(state)
+    }
+
+    /// The same, and of the weights.
+    pub fn ranges(&self, prefix: &str, graph: &Graph) -> Result<FakeQuants, String> {
+        let mut state = self.output_ranges(prefix, graph)?;
+        let of = |what: &str| self.tensors.f32(&format!("{prefix}{what}"));
         let (min, max) = (of("weight_min")?, of("weight_max")?);
         let mut first = 0;
         for WeightModule { module, channels } in &self.weight_fake_quants {

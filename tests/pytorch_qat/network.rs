@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use octet::{
     exec::float::{Device, Pass, Phase, Trainable},
-    graph::{FakeQuants, Graph, QatLevels, StepSize},
+    graph::{Activation, FakeQuants, Graph, Op, QatLevels, StepSize},
     quant::{self, Backend, FuseOptions, QConfig},
     train::{Optimizer, Stepper},
     zoo::{self, ModelConfig},
@@ -27,7 +27,7 @@ pub fn qat_form(golden: &Network) -> Result<Graph, String> {
     let config = ModelConfig { classes: golden.classes, size: golden.size };
     let (mut graph, _) = quant::insert_stubs(&zoo::build(golden.id()?, config).map_err(text)?).map_err(text)?;
     for node in &mut graph.nodes {
-        if let octet::graph::Op::Dropout { p } = &mut node.op {
+        if let Op::Dropout { p } = &mut node.op {
             *p = 0.0;
         }
     }
@@ -44,7 +44,7 @@ pub fn trainable(graph: &Graph) -> Result<Trainable, String> {
 
 pub fn stepper(recipe: &Recipe, model: &Trainable) -> Stepper {
     let optimizer = Optimizer::Sgd { momentum: recipe.momentum, weight_decay: recipe.weight_decay, nesterov: false };
-    Stepper::new(optimizer, model.parameters())
+    Stepper::new(optimizer, model.parameters()).expect("state on the CPU")
 }
 
 /// `count` images of that number.
@@ -90,10 +90,16 @@ pub fn step(
     Ok(Step { loss, logits, gradients: by_file, output_norms })
 }
 
+/// torchvision's Hardswish works in place: what the file has of the layer before it is hardswish of that layer's output.
 fn output_norms(golden: &Network, graph: &Graph, pass: &Pass) -> Result<Vec<f64>, String> {
+    let hardswish = Activation::Hardswish;
     let norm = |name: &str| {
-        let node = graph.require(name).map_err(text)?;
-        let values = pass.output(node).map_err(text)?.ok_or_else(|| format!("`{name}` was not kept"))?;
+        let id = graph.require(name).map_err(text)?;
+        let mut values = pass.output(id).map_err(text)?.ok_or_else(|| format!("`{name}` was not kept"))?;
+        let readers = graph.nodes.iter().filter(|n| n.inputs.contains(&id));
+        if readers.into_iter().any(|n| matches!(n.op, Op::Activation(a) if a == hardswish)) {
+            values.iter_mut().for_each(|v| *v = hardswish.apply(*v));
+        }
         Ok(crate::compare::norm(&values))
     };
     golden.act_fake_quants.iter().map(|m| norm(&m.module)).collect()

@@ -6,6 +6,7 @@ use super::{
     model::live,
     ops::{change, in_pool_of, map1, map2, map3},
     trainable::{Pass, Trainable},
+    update::Loss,
 };
 use crate::{
     exec::{Checkpoint, ExecError},
@@ -66,7 +67,29 @@ impl Trainable {
         logits_grad: &[f32],
         checkpoint: Checkpoint<'_>,
     ) -> Result<Vec<Option<Tensor>>, ExecError> {
-        Ok(self.walk_back(pass, logits_grad, false, checkpoint)?.params)
+        let seed = self.upload_gradient(&pass, logits_grad)?;
+        Ok(self.walk_back(pass, seed, false, checkpoint)?.params)
+    }
+
+    /// The same from a loss on the device.
+    ///
+    /// # Errors
+    /// As [`Trainable::backward`].
+    pub fn backward_from(
+        &self,
+        pass: Pass,
+        loss: &Loss,
+        checkpoint: Checkpoint<'_>,
+    ) -> Result<Vec<Option<Tensor>>, ExecError> {
+        let shape = dims(pass.batch, self.graph.node(self.graph.output()).shape);
+        let seed = loss.gradient()?.reshape(shape)?;
+        Ok(self.walk_back(pass, seed, false, checkpoint)?.params)
+    }
+
+    fn upload_gradient(&self, pass: &Pass, logits_grad: &[f32]) -> Candle<Tensor> {
+        let last = self.graph.output();
+        let shape = dims(pass.batch, self.graph.node(last).shape);
+        Tensor::from_slice(logits_grad, shape, live(&pass.values, last).device())
     }
 
     /// The same, and the gradient by the images, `[batch, channels, height, width]`.
@@ -79,7 +102,8 @@ impl Trainable {
         logits_grad: &[f32],
         checkpoint: Checkpoint<'_>,
     ) -> Result<(Vec<Option<Tensor>>, Vec<f32>), ExecError> {
-        let gradients = self.walk_back(pass, logits_grad, true, checkpoint)?;
+        let seed = self.upload_gradient(&pass, logits_grad)?;
+        let gradients = self.walk_back(pass, seed, true, checkpoint)?;
         let images = match gradients.image {
             Some(image) => image.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1()?,
             None => Vec::new(),
@@ -90,13 +114,11 @@ impl Trainable {
     fn walk_back(
         &self,
         pass: Pass,
-        logits_grad: &[f32],
+        seed: Tensor,
         to_image: bool,
         checkpoint: Checkpoint<'_>,
     ) -> Result<Gradients, ExecError> {
         let last = self.graph.output();
-        let shape = dims(pass.batch, self.graph.node(last).shape);
-        let seed = Tensor::from_slice(logits_grad, shape, live(&pass.values, last).device())?;
         in_pool_of(&self.device, || {
             let mut pass = pass;
             let mut gradients = Gradients {

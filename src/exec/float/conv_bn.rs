@@ -3,7 +3,7 @@ use candle_core::{DType, Tensor};
 use super::{
     backward::{Gradients, bias_grad, input_grad, weight_grad},
     forward::{conv_geometry, convolve_with, linear_geometry, scale_and_shift},
-    learned::{LEVELS, WEIGHT_STEP, grid},
+    learned::{LEVELS, WEIGHT_STEP},
     model::live,
     ops::{map1, map2, map3},
     trainable::{FakeWeight, Pass, Trainable},
@@ -13,7 +13,11 @@ use crate::{
     graph::{BatchNorm2d, Conv2d, NodeId, Op, StepSize},
     kernels::{
         cuda::qat as gpu,
-        float::{self as kernel, Function, Geometry, NormToGrid, moments_and_extremes},
+        float::{
+            self as kernel, Function, Geometry,
+            conv_bn::{self as site, Statistics},
+            moments_and_extremes,
+        },
     },
 };
 
@@ -22,46 +26,14 @@ use crate::{
 pub(super) struct ConvBn {
     /// The convolution's output, before it is divided by the factors.
     z: Tensor,
-    /// Per channel what the gradients need, see [`rows`]; then the levels of the output.
+    /// Numbers per channel ([`site::coefficients`]), then the levels of the output.
     coefficients: Tensor,
     /// By what the weight was multiplied, `[channels]`.
     factors: Tensor,
     weight: FakeWeight,
     /// Whether the output was moved to levels in one pass with batch norm.
     on_grid: bool,
-    /// Whether batch norm used the batch's statistics.
-    of_batch: bool,
-}
-
-/// The rows of [`ConvBn::coefficients`], each `[channels]`. With `z` the convolution of the scaled weight, `f` the factor:
-/// `y = z / f + bias`, `xhat = (y - mean) * inverse`, `out = xhat * gamma + beta`.
-mod rows {
-    /// `gamma * inverse / f`: out by z.
-    pub const SCALE: usize = 0;
-    /// `out = z * scale + shift`
-    pub const SHIFT: usize = 1;
-    /// The mean in terms of z: `xhat = (z - mean) * SLOPE`.
-    pub const MEAN: usize = 2;
-    /// `inverse / f`: xhat by z.
-    pub const SLOPE: usize = 3;
-    /// `f`
-    pub const FACTOR: usize = 4;
-    /// `f / gamma`: the factor by gamma.
-    pub const BY_GAMMA: usize = 5;
-    /// `eps * inverse^2`: what of `sum(dy * (y - mean))` is left behind batch norm's gradient.
-    pub const LEFT: usize = 6;
-    pub const COUNT: usize = 7;
-}
-
-fn row(coefficients: &[f32], which: usize) -> &[f32] {
-    let c = (coefficients.len() - LEVELS) / rows::COUNT;
-    &coefficients[which * c..(which + 1) * c]
-}
-
-fn norm_to_grid(coefficients: &[f32], relu: bool) -> NormToGrid<'_, f32> {
-    let levels = &coefficients[coefficients.len() - LEVELS..];
-    let (scale, shift) = (row(coefficients, rows::SCALE), row(coefficients, rows::SHIFT));
-    NormToGrid { scale, shift, relu, grid: grid(levels) }
+    statistics: Statistics,
 }
 
 fn function(relu: bool) -> Function {
@@ -91,21 +63,15 @@ impl Trainable {
         let (c, phase) = (node.shape.c, self.learned.phase);
         let (eps, scaled) = (bn.eps, conv.fake.is_some());
         let of = |part| self.params.get(id, part);
-        let run = |gamma: &[f32], var: &[f32], f: &mut [f32]| {
-            for i in 0..c {
-                f[i] = gamma[i] / (var[i] + eps).sqrt();
-                // A channel without gamma would be divided by 0; a layer left in float is not scaled at all.
-                f[i] = if scaled && f[i] != 0.0 { f[i] } else { 1.0 };
-            }
-        };
+        let run = |gamma: &[f32], var: &[f32], f: &mut [f32]| site::factors(gamma, var, eps, scaled, f);
         let operands = [of("bn.weight"), of("bn.running_var")];
         let factors = map2("batch norm factor", operands, c, run, || gpu::norm_factors(c, eps, scaled))?;
         let weight = self.fake_quantize_weight(id, &factors)?;
         let x = live(&pass.values, node.inputs[0]);
         let z = convolve_with(&g, conv.is_depthwise(), false, x, &weight.tensor, None)?;
 
-        let of_batch = phase.batch_statistics;
-        let statistics = if of_batch || phase.observe {
+        let statistics_of = if phase.batch_statistics { Statistics::Batch } else { Statistics::Running };
+        let statistics = if phase.batch_statistics || phase.observe {
             let program = || gpu::moments_and_extremes(z.elem_count() / c, c);
             map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out), program)?
         } else {
@@ -115,30 +81,24 @@ impl Trainable {
             Some(bias) => bias.clone(),
             None => Tensor::zeros(c, DType::F32, z.device())?,
         };
-        let own =
-            Tensor::cat(&[of("bn.weight"), of("bn.bias"), of("bn.running_mean"), of("bn.running_var"), &bias], 0)?;
+        let running = [of("bn.running_mean"), of("bn.running_var")];
+        let own = Tensor::cat(&[of("bn.weight"), of("bn.bias"), running[0], running[1], &bias], 0)?;
         let run = |s: &[f32], own: &[f32], f: &[f32], out: &mut [f32]| {
-            coefficients(s, own, f, eps, of_batch, scaled, out);
+            site::coefficients([s, own, f], eps, statistics_of, scaled, out);
         };
-        let program = || gpu::conv_bn_coefficients(c, eps, of_batch, scaled);
-        let affine = map3("batch norm", [&statistics, &own, &factors], rows::COUNT * c, run, program)?;
-        if of_batch {
-            let run = |s: &[f32], own: &[f32], f: &[f32], out: &mut [f32]| {
-                for i in 0..c {
-                    out[i] = s[i] / f[i] + own[4 * c + i];
-                    out[c + i] = s[c + i] / (f[i] * f[i]);
-                }
-            };
-            let operands = [&statistics, &own, &factors];
-            let batch = map3("batch statistics", operands, 2 * c, run, || gpu::unscaled_statistics(c))?;
-            let running = [of("bn.running_mean"), of("bn.running_var")];
+        let program = || gpu::conv_bn_coefficients(c, eps, phase.batch_statistics, scaled);
+        let affine = map3("batch norm", [&statistics, &own, &factors], site::ROWS * c, run, program)?;
+        if phase.batch_statistics {
+            let run = |s: &[f32], bias: &[f32], f: &[f32], out: &mut [f32]| site::output_moments([s, bias, f], out);
+            let operands = [&statistics, &bias, &factors];
+            let batch = map3("batch statistics", operands, 2 * c, run, || gpu::output_moments(c))?;
             self.move_running(running, &batch, bn.momentum, pass.batch * node.shape.pixels())?;
         }
 
         let fused = self.learned.step == StepSize::MovingAverage;
         let levels = if fused {
             self.output_levels(id, || {
-                let run = |s: &[f32], k: &[f32], out: &mut [f32]| output_extremes(s, k, conv.relu, out);
+                let run = |s: &[f32], k: &[f32], out: &mut [f32]| site::output_extremes(s, k, conv.relu, out);
                 map2("extremes", [&statistics, &affine], 2, run, || gpu::output_extremes(c, conv.relu))
             })?
         } else {
@@ -151,13 +111,14 @@ impl Trainable {
         };
         let coefficients = Tensor::cat(&[&affine, &levels], 0)?;
         let y = if on_grid {
-            let run = |z: &[f32], k: &[f32], y: &mut [f32]| norm_to_grid(k, conv.relu).run(z, y);
+            let run = |z: &[f32], k: &[f32], y: &mut [f32]| site::norm_to_grid(k, conv.relu).run(z, y);
             let program = || gpu::norm_to_grid(z.elem_count(), c, conv.relu);
             map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), run, program)?
         } else {
-            scale_and_shift(&z, &affine.reshape((rows::COUNT, c))?, function(conv.relu))?
+            scale_and_shift(&z, &affine.reshape((site::ROWS, c))?, function(conv.relu))?
         };
-        pass.conv_bn[id.index()] = Some(ConvBn { z, coefficients, factors, weight, on_grid, of_batch });
+        pass.conv_bn[id.index()] =
+            Some(ConvBn { z, coefficients, factors, weight, on_grid, statistics: statistics_of });
         if fused { Ok(y) } else { Ok(self.fake_quantize_output(id, y, pass)?) }
     }
 
@@ -175,33 +136,23 @@ impl Trainable {
         let input = node.inputs[0];
         let x = live(&pass.values, input);
         let g = conv_geometry(conv, node, self.graph.node(input).shape, pass.batch)?;
-        let site = pass.conv_bn[id.index()].as_ref().expect("the forward pass left it");
-        let ConvBn { z, coefficients, factors, weight, on_grid, of_batch } = site;
-        let (c, relu, on_grid, of_batch) = (node.shape.c, conv.relu, *on_grid, *of_batch);
+        let left = pass.conv_bn[id.index()].as_ref().expect("the forward pass left it");
+        let ConvBn { z, coefficients, factors, weight, on_grid, statistics } = left;
+        let (c, relu, on_grid, statistics) = (node.shape.c, conv.relu, *on_grid, *statistics);
         let count = (pass.batch * node.shape.pixels()) as f32;
 
         let run = |z: &[f32], dy: &[f32], k: &[f32], sums: &mut [f32]| {
             if on_grid {
-                norm_to_grid(k, relu).grad_sums(z, dy, row(k, rows::MEAN), sums);
+                site::norm_to_grid(k, relu).grad_sums(z, dy, site::mean(k), sums);
             } else {
-                let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), row(k, rows::MEAN)];
-                kernel::norm_grad_sums(z, dy, affine, function(relu), sums);
+                let [scale, shift] = site::scale_and_shift(k);
+                kernel::norm_grad_sums(z, dy, [scale, shift, site::mean(k)], function(relu), sums);
             }
         };
         let program = || gpu::conv_bn_grad_sums(count as usize, c, relu, on_grid);
         let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, run, program)?;
-        // dz = scale * g - a - b * z; the running statistics are constants.
-        let run = |sums: &[f32], k: &[f32], out: &mut [f32]| {
-            if !of_batch {
-                return;
-            }
-            for i in 0..c {
-                let (scale, slope) = (row(k, rows::SCALE)[i], row(k, rows::SLOPE)[i]);
-                let b = scale * slope * slope * sums[c + i] / count;
-                out[i] = scale * sums[i] / count - b * row(k, rows::MEAN)[i];
-                out[c + i] = b;
-            }
-        };
+        let of_batch = statistics == Statistics::Batch;
+        let run = |sums: &[f32], k: &[f32], out: &mut [f32]| site::input_constants(sums, k, statistics, count, out);
         let program = || gpu::conv_bn_constants(c, count, of_batch);
         let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, run, program)?;
         let all = Tensor::cat(&[&constants, coefficients], 0)?;
@@ -209,10 +160,10 @@ impl Trainable {
             let (constants, k) = all.split_at(2 * c);
             let (a, b) = constants.split_at(c);
             if on_grid {
-                norm_to_grid(k, relu).input_grad(z, dy, [a, b], dz);
+                site::norm_to_grid(k, relu).input_grad(z, dy, [a, b], dz);
             } else {
-                let affine = [row(k, rows::SCALE), row(k, rows::SHIFT), a, b];
-                kernel::norm_input_grad(z, dy, affine, function(relu), dz);
+                let [scale, shift] = site::scale_and_shift(k);
+                kernel::norm_input_grad(z, dy, [scale, shift, a, b], function(relu), dz);
             }
         };
         let program = || gpu::conv_bn_input_grad(z.elem_count(), c, relu, on_grid);
@@ -225,28 +176,14 @@ impl Trainable {
             self.give_param(id, WEIGHT_STEP, step, out);
         }
         let run = |sums: &[f32], k: &[f32], by_factor: &[f32], out: &mut [f32]| {
-            for i in 0..c {
-                let (scale, f) = (row(k, rows::SCALE)[i], row(k, rows::FACTOR)[i]);
-                let left = if of_batch {
-                    sums[c + i] * row(k, rows::LEFT)[i]
-                } else {
-                    sums[c + i] + row(k, rows::MEAN)[i] * sums[i]
-                };
-                let divided = -scale * left / f;
-                out[i] = sums[c + i] * row(k, rows::SLOPE)[i] + (by_factor[i] + divided) * row(k, rows::BY_GAMMA)[i];
-            }
+            site::gamma_grad([sums, k, by_factor], statistics, out);
         };
         let operands = [&sums, coefficients, &by_factor];
         let gamma = map3("batch norm gradient", operands, c, run, || gpu::conv_bn_gamma_grad(c, of_batch))?;
         self.give_param(id, "bn.weight", gamma, out);
         self.give_param(id, "bn.bias", sums.narrow(0, 0, c)?, out);
         if self.params.find(id, "bias").is_some() {
-            let run = |sums: &[f32], k: &[f32], out: &mut [f32]| {
-                // The batch's mean takes any constant out again.
-                for i in 0..if of_batch { 0 } else { c } {
-                    out[i] = row(k, rows::FACTOR)[i] * row(k, rows::SCALE)[i] * sums[i];
-                }
-            };
+            let run = |sums: &[f32], k: &[f32], out: &mut [f32]| site::bias_grad(sums, k, statistics, out);
             let program = || gpu::conv_bn_bias_grad(c, of_batch);
             let bias = map2("bias gradient", [&sums, coefficients], c, run, program)?;
             self.give_param(id, "bias", bias, out);
@@ -310,52 +247,5 @@ impl Trainable {
             out.give(input, input_grad(&g, depthwise, dy, &weight.tensor, x.shape())?, false)?;
         }
         Ok(())
-    }
-}
-
-/// Fills the rows; `own` holds gamma, beta, running mean, running variance and bias, `statistics` the batch's mean and
-/// variance of z first.
-fn coefficients(
-    statistics: &[f32],
-    own: &[f32],
-    factors: &[f32],
-    eps: f32,
-    of_batch: bool,
-    scaled: bool,
-    out: &mut [f32],
-) {
-    let c = factors.len();
-    for (i, f) in factors.iter().copied().enumerate() {
-        let [gamma, beta, running_mean, running_var, bias] = [0, 1, 2, 3, 4].map(|k| own[k * c + i]);
-        let (mean, variance) = if of_batch {
-            (statistics[i], statistics[c + i] / (f * f))
-        } else {
-            ((running_mean - bias) * f, running_var)
-        };
-        let inverse = 1.0 / (variance + eps).sqrt();
-        let slope = inverse / f;
-        let by_gamma = 1.0 / (running_var + eps).sqrt();
-        let depends = scaled && gamma * by_gamma != 0.0;
-        out[rows::SCALE * c + i] = gamma * slope;
-        out[rows::SHIFT * c + i] = beta - mean * (gamma * slope);
-        out[rows::MEAN * c + i] = mean;
-        out[rows::SLOPE * c + i] = slope;
-        out[rows::FACTOR * c + i] = f;
-        out[rows::BY_GAMMA * c + i] = if depends { by_gamma } else { 0.0 };
-        out[rows::LEFT * c + i] = eps * inverse * inverse;
-    }
-}
-
-/// The extremes of `relu(z * scale + shift)` over all channels, exactly as rounded: a rounded product with a constant and
-/// a sum keep the order of their operands, so the extremes of z give them.
-fn output_extremes(statistics: &[f32], affine: &[f32], relu: bool, out: &mut [f32]) {
-    let c = statistics.len() / 4;
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    (out[0], out[1]) = (f32::INFINITY, f32::NEG_INFINITY);
-    for i in 0..c {
-        for z in [statistics[2 * c + i], statistics[3 * c + i]] {
-            let y = z.mul_add(affine[rows::SCALE * c + i], affine[rows::SHIFT * c + i]).max(floor);
-            (out[0], out[1]) = (out[0].min(y), out[1].max(y));
-        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 /// How far one batch moves a range: PyTorch's `averaging_constant`.
 const AVERAGING: f32 = 0.01;
 /// Numbers of an output's levels on the device: scale, zero point, least and largest level.
-pub(super) const LEVELS: usize = 4;
+pub(super) const LEVELS: usize = kernel::conv_bn::GRID;
 
 /// Which parts of training with fake quantization are on; all of them at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,10 @@ mod learned;
 mod model;
 mod ops;
 mod parameters;
+#[cfg(test)]
+mod tests;
 mod trainable;
+pub mod update;
 
 pub use activation::Activation;
 pub use device::{Device, Gpu};

@@ -279,3 +279,14 @@ pub(super) fn change(
 ) -> Result<()> {
     target.inplace_op2(source, &InPlace { name, run, program })
 }
+
+/// Changes `target`, which nothing else may be reading, by two.
+pub(super) fn change2(
+    name: &'static str,
+    target: &Tensor,
+    [a, b]: [&Tensor; 2],
+    run: impl Fn(&mut [f32], &[f32], &[f32]),
+    program: impl Fn() -> Program,
+) -> Result<()> {
+    target.inplace_op3(a, b, &InPlace { name, run, program })
+}

@@ -1,5 +1,5 @@
-// Training with fake quantization: the twins of kernels/float/fake*.rs and of the sums per channel in
-// exec/float/{conv_bn,learned}.rs.
+// Training with fake quantization: the twins of kernels/float/fake*.rs and conv_bn.rs, and of what exec/float/learned.rs
+// derives.
 
 #include "common.cuh"
 
@@ -236,7 +236,7 @@ KERNEL(norm_factors)
     f[t] = scaled && factor != 0.f ? factor : 1.f;
 }
 
-// The rows of exec/float/conv_bn.rs: scale, shift, mean, slope, factor, by gamma, left.
+// The rows of kernels/float/conv_bn.rs: scale, shift, mean, slope, factor, by gamma, left.
 KERNEL(conv_bn_coefficients)
 (const float *statistics, const float *own, const float *factors, float *out, float eps, unsigned of_batch,
  unsigned scaled, unsigned n) {
@@ -257,10 +257,10 @@ KERNEL(conv_bn_coefficients)
 }
 
 // Mean and variance of what the convolution would be with its own weight and bias.
-KERNEL(unscaled_statistics)(const float *statistics, const float *own, const float *factors, float *out, unsigned n) {
+KERNEL(output_moments)(const float *statistics, const float *bias, const float *factors, float *out, unsigned n) {
     EACH(t, n);
     const float f = factors[t];
-    out[t] = statistics[t] / f + own[4 * n + t];
+    out[t] = statistics[t] / f + bias[t];
     out[n + t] = statistics[n + t] / (f * f);
 }
 

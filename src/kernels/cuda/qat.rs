@@ -260,9 +260,9 @@ pub fn conv_bn_coefficients(channels: usize, eps: f32, of_batch: bool, scaled: b
     )
 }
 
-/// What moves the running statistics, `[2, channels]`, from the same operands.
-pub fn unscaled_statistics(channels: usize) -> Program {
-    Program::of("unscaled_statistics", channels, [Input(0).into(), Input(1).into(), Input(2).into(), Output.into()])
+/// What moves the running statistics, `[2, channels]`, from statistics, bias and factors.
+pub fn output_moments(channels: usize) -> Program {
+    Program::of("output_moments", channels, [Input(0).into(), Input(1).into(), Input(2).into(), Output.into()])
 }
 
 /// [`float::NormToGrid::run`](crate::kernels::float::NormToGrid::run) of `z` by the coefficients with levels.

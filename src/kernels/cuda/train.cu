@@ -45,7 +45,9 @@ KERNEL(adamw_moments)(float *moments, const float *g, float beta1, float beta2, 
     moments[n + t] = beta2 * moments[n + t] + (1.f - beta2) * d * d;
 }
 
-KERNEL(adamw_step)(float *p, const float *moments, float rate, float root, float kept, float eps, unsigned n) {
+KERNEL(adamw_step)
+(float *p, const float *moments, float rate, float root, float kept, float eps, unsigned relative, unsigned n) {
     EACH(t, n);
-    p[t] = p[t] * kept - rate * moments[t] / (sqrtf(moments[n + t]) / root + eps);
+    const float left = p[t] * kept, share = relative ? fabsf(left) : 1.f;
+    p[t] = left - share * (rate * moments[t] / (sqrtf(moments[n + t]) / root + eps));
 }

@@ -34,7 +34,12 @@ pub fn adamw_moments(len: usize, betas: [f32; 2]) -> Program {
     Program::of("adamw_moments", len, [Output.into(), Input(0).into(), betas[0].into(), betas[1].into()])
 }
 
-/// AdamW's step, in place, from the moved moments: `kept * p - rate * m / (sqrt(v) / root + eps)`.
-pub fn adamw_step(len: usize, [rate, root, kept, eps]: [f32; 4]) -> Program {
-    Program::of("adamw_step", len, [Output.into(), Input(0).into(), rate.into(), root.into(), kept.into(), eps.into()])
+/// AdamW's step, in place, from the moved moments: `kept * p - rate * m / (sqrt(v) / root + eps)`; where `relative`, the
+/// step is times `|kept * p|`.
+pub fn adamw_step(len: usize, [rate, root, kept, eps]: [f32; 4], relative: bool) -> Program {
+    Program::of(
+        "adamw_step",
+        len,
+        [Output.into(), Input(0).into(), rate.into(), root.into(), kept.into(), eps.into(), relative.into()],
+    )
 }

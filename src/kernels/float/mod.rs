@@ -7,6 +7,7 @@
 
 mod channels;
 mod conv;
+pub mod conv_bn;
 mod depthwise;
 mod fake;
 mod fake_norm;
@@ -22,6 +23,8 @@ mod simd;
 mod stats;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_fake;
 mod threads;
 mod tile;
 
@@ -81,6 +84,8 @@ pub trait Float:
     fn f64(self) -> f64;
     /// `self * a + b`, rounded once.
     fn mul_add(self, a: Self, b: Self) -> Self;
+    /// Rounded once.
+    fn sqrt(self) -> Self;
     /// `e` to this power; without a call, so that loops over it vectorize.
     fn exp(self) -> Self;
     /// Lends a buffer of `len` stale values that belongs to this thread.
@@ -115,6 +120,10 @@ macro_rules! float {
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
                 $t::mul_add(self, a, b)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $t::sqrt(self)
             }
             #[inline(always)]
             fn exp(self) -> Self {

@@ -3,16 +3,16 @@
 use super::*;
 
 /// Numbers in -1..1 that do not repeat.
-fn numbers(count: usize, seed: usize) -> Vec<f64> {
+pub(super) fn numbers(count: usize, seed: usize) -> Vec<f64> {
     (0..count).map(|i| ((i * 7919 + seed * 104_729 + 13) as f64 * 0.618_033_988_75).fract() * 2.0 - 1.0).collect()
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Checks `gradient`, that of `<direction, f(x)>` by `x`, one value at a time.
-fn check(what: &str, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> f64) {
+pub(super) fn check(what: &str, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> f64) {
     const STEP: f64 = 1e-5;
     for i in 0..x.len() {
         let at = |by: f64| {
@@ -26,7 +26,13 @@ fn check(what: &str, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> f64) {
     }
 }
 
-fn geometry(input: [usize; 2], kernel: usize, stride: usize, padding: usize, channels: [usize; 2]) -> Geometry {
+pub(super) fn geometry(
+    input: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    channels: [usize; 2],
+) -> Geometry {
     let along = |size: usize| (size + 2 * padding - kernel) / stride + 1;
     Geometry {
         batch: 2,
@@ -57,7 +63,7 @@ fn geometries(channels: [usize; 2]) -> Vec<Geometry> {
     .to_vec()
 }
 
-fn sizes(g: &Geometry) -> [usize; 3] {
+pub(super) fn sizes(g: &Geometry) -> [usize; 3] {
     let taps = g.kernel[0] * g.kernel[1];
     [g.batch * g.image(), taps * g.channels * g.out_channels, g.batch * g.output[0] * g.output[1] * g.out_channels]
 }
