@@ -194,6 +194,15 @@ fn a_study_says_so_and_affine_weights_have_no_file() {
 }
 
 #[test]
+#[cfg(not(feature = "cuda"))]
+fn a_build_without_cuda_says_so_before_it_reads_anything() {
+    let folder = TempDir::new().expect("a folder");
+    let said = failure(folder.path(), &["ptq", "--model", "resnet18", "--device", "cuda", "--out", "x.octet"]);
+    assert!(said.contains("this build has no CUDA, which `cargo build --features cuda` adds"), "{said}");
+    assert!(said.contains("run on the CPU instead"), "{said}");
+}
+
+#[test]
 fn warnings_stand_on_standard_error_and_in_the_json() {
     let dir = TempDir::new().expect("a folder");
     let run = |more: &[&str]| {

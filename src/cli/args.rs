@@ -118,7 +118,7 @@ pub struct MachineArgs {
 pub enum DeviceArg {
     /// This machine's processor
     Cpu,
-    /// The first NVIDIA GPU
+    /// The first NVIDIA GPU, in a build with the feature `cuda`
     Cuda,
 }
 

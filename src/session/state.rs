@@ -117,7 +117,11 @@ impl Session {
             };
         }
         match command {
-            Command::Open(recipe) => self.open(*recipe, to),
+            Command::Open(recipe) => {
+                // A device that is not there is said before anything is read.
+                self.device.check()?;
+                self.open(*recipe, to)
+            }
             Command::InsertStubs => self.insert_stubs(to),
             Command::LoadWeights(path) => self.load_weights(&path, to),
             Command::UseShippedWeights => self.use_shipped_weights(to),

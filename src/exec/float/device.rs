@@ -86,6 +86,14 @@ impl Device {
         }
     }
 
+    /// Whether it can be used.
+    ///
+    /// # Errors
+    /// [`ExecError::Device`] where this build or machine lacks it.
+    pub fn check(self) -> Result<(), ExecError> {
+        self.open().map(drop)
+    }
+
     /// Waits until the device has done all that it was given.
     ///
     /// # Errors

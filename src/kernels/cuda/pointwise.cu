@@ -84,8 +84,3 @@ KERNEL(relu_in_place)(float *y, unsigned n) {
     EACH(t, n);
     y[t] = most(y[t], 0.f);
 }
-
-KERNEL(fill)(float *y, float v, unsigned n) {
-    EACH(t, n);
-    y[t] = v;
-}

@@ -14,6 +14,7 @@ struct Index {
 static thread_local Index blockIdx, blockDim, threadIdx;
 
 static void atomicAdd(unsigned *at, unsigned more) { *at += more; }
+using std::isinf;
 using std::isnan;
 
 #include "kernels.cu"
