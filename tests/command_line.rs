@@ -100,6 +100,36 @@ fn ptq_on_the_sample_keeps_its_accuracy_and_shrinks() {
 }
 
 #[test]
+fn qat_trains_with_fake_quantization_and_converts_what_it_trained() {
+    let dir = TempDir::new().expect("a folder");
+    let flags = ["--epochs", "2", "--freeze-bn", "1", "--freeze-observers", "1", "--checkpoint", "a.checkpoint"];
+    let result = json(dir.path(), &[&["qat", "--out", "qat.octet.safetensors"], &flags[..]].concat());
+    let plain = ["model", "qconfig", "file", "float", "int8", "shrink", "saturation", "saturation_images", "warnings"];
+    let own = ["fake", "pytorch", "epochs", "device"];
+    assert_eq!(keys(&result), plain.into_iter().chain(own).collect());
+    assert_eq!((&result["epochs"], &result["device"]), (&Value::from(2), &Value::from("cpu")));
+    let accuracy = |of: &str| result[of]["accuracy"].as_f64().expect("labels");
+    // The same levels in training and in int8: apart by the rounding of pools.
+    assert!((accuracy("int8") - accuracy("fake")).abs() <= 0.002, "{result}");
+    assert!(accuracy("int8") > accuracy("float") - 0.01, "{result}");
+    let inside = json(dir.path(), &["inspect", "qat.octet.safetensors"]);
+    assert_eq!(inside["method"], "qat");
+    assert_eq!(inside["recipe"]["method"]["qat"]["freeze_bn"], 1);
+    let eval = json(dir.path(), &["eval", "qat.octet.safetensors"]);
+    assert_eq!(eval["accuracy"].as_f64(), Some(accuracy("int8")), "the clamp is in the file");
+
+    // From its end a checkpoint gives the same file; of another training it is refused by the choice that differs.
+    let again = [&["qat", "--out", "again.octet.safetensors", "--resume"], &flags[..]].concat();
+    json(dir.path(), &again);
+    let read = |name: &str| fs::read(dir.path().join(name)).expect("a file");
+    assert!(read("qat.octet.safetensors") == read("again.octet.safetensors"));
+    let other = failure(dir.path(), &[&again[..], &["--lr", "0.5"]].concat());
+    assert!(other.contains("a.checkpoint: ") && other.contains("`method.qat.train.learning_rate` differs"), "{other}");
+    let levels = ["qat", "--epochs", "1", "--levels", "pytorch", "--step-size", "learned", "--weights-per", "tensor"];
+    assert!(json(dir.path(), &levels)["pytorch"]["accuracy"].is_null(), "it is what was converted");
+}
+
+#[test]
 fn layers_left_in_float_are_saved_run_and_counted() {
     let dir = TempDir::new().expect("a folder");
     let ptq = |more: &[&str]| {
@@ -462,6 +492,11 @@ fn a_wrong_flag_ends_with_2() {
         &["train", "--warmup", "-1"],
         &["train", "--label-smoothing", "1"],
         &["train", "--optimizer", "adam"],
+        &["qat", "--epochs", "0"],
+        &["qat", "--observer", "histogram"],
+        &["qat", "--weight-scheme", "affine"],
+        &["qat", "--freeze-observers", "0"],
+        &["qat", "--resume"],
         &["eval"],
         &["no-such-command"],
     ] {

@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench::BenchArgs, quant_args::QuantArgs};
+use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
 use crate::session::{
-    Calibration, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice, Recipe, Source,
-    Study, TrainConfig, WeightsChoice,
+    Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
+    Recipe, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum CommandLine {
     /// Post-training quantization, all six steps: saves the int8 file, reloads it, measures it
     Ptq(PtqArgs),
+    /// Quantization-aware training, all six steps: trains with fake quantization, then as ptq
+    Qat(QatArgs),
     /// Fetches the weights that torchvision publishes for a model into the cache folder; prints the file, for --weights
     Download(DownloadArgs),
     /// Float training; saves a safetensors state dict
@@ -58,7 +60,8 @@ pub struct ImageArgs {
 }
 
 impl ImageArgs {
-    fn choice(&self) -> PreprocessChoice {
+    /// What was said.
+    pub fn choice(&self) -> PreprocessChoice {
         let fit = self.preprocess.map(FitArg::fit);
         PreprocessChoice { size: self.size, fit, resize: None, mean: self.mean, std: self.std }
     }
@@ -147,11 +150,11 @@ impl MachineArgs {
 
 /// What becomes of a head of another class count.
 #[derive(Debug, Args)]
-struct HeadArgs {
+pub struct HeadArgs {
     /// Leave out the weights' head where its class count is not the one asked for (--classes, else the data's), and
     /// train a new one
     #[arg(long, requires = "weights")]
-    reinit_head: bool,
+    pub reinit_head: bool,
 }
 
 /// `octet ptq`
@@ -227,7 +230,7 @@ impl PtqArgs {
 
 /// How weights follow their gradients.
 #[derive(Debug, Args)]
-struct RuleArgs {
+pub struct RuleArgs {
     /// AdamW, or SGD with a momentum of 0.9 [default: adamw]
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerArg>,
@@ -253,7 +256,7 @@ enum OptimizerArg {
 
 impl RuleArgs {
     /// Writes what was said into `train`.
-    fn apply(&self, train: &mut TrainConfig) {
+    pub fn apply(&self, train: &mut TrainConfig) {
         let decay = |default| self.weight_decay.unwrap_or(default);
         train.optimizer = match (self.optimizer, train.optimizer) {
             (None, Optimizer::AdamW { weight_decay }) => Optimizer::AdamW { weight_decay: decay(weight_decay) },
@@ -268,6 +271,24 @@ impl RuleArgs {
         train.warmup = self.warmup.unwrap_or(train.warmup);
         train.label_smoothing = self.label_smoothing.unwrap_or(train.label_smoothing);
         train.augment &= !self.no_augment;
+    }
+}
+
+/// Whether training can be interrupted.
+#[derive(Debug, Args)]
+pub struct CheckpointArgs {
+    /// Keep the state of training here after each epoch
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Go on from what --checkpoint holds, to the same result as without the interruption
+    #[arg(long, requires = "checkpoint")]
+    resume: bool,
+}
+
+impl CheckpointArgs {
+    /// Where, if anywhere.
+    pub fn file(&self) -> Option<CheckpointFile> {
+        self.checkpoint.clone().map(|path| CheckpointFile { path, resume: self.resume })
     }
 }
 
@@ -300,6 +321,8 @@ pub struct TrainArgs {
     lr: Option<f64>,
     #[command(flatten)]
     rule: RuleArgs,
+    #[command(flatten)]
+    pub checkpoint: CheckpointArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
     /// Save the weights of convolutions and linear layers as float16: half the file. Accuracy is then of what was saved

@@ -16,6 +16,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
                 *bytes as f64 / 1e3,
                 labels.len()
             ))?;
+            print_line(&format!("method      {}", contents.method().unwrap_or_default()))?;
             let float = contents.float_layers();
             if !float.is_empty() {
                 print_line(&format!("in float32  {}", listed(&float)))?;

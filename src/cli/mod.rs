@@ -12,7 +12,10 @@ mod inspect;
 mod models;
 mod progress;
 mod ptq;
+mod qat;
+mod qat_args;
 mod quant_args;
+mod result;
 mod sizes;
 mod train;
 
@@ -32,6 +35,7 @@ pub fn parse() -> Cli {
 pub fn run(command: &CommandLine) -> ExitCode {
     let result = match command {
         CommandLine::Ptq(args) => ptq::run(args),
+        CommandLine::Qat(args) => qat::run(args),
         CommandLine::Download(args) => download::run(args),
         CommandLine::Train(args) => train::run(args),
         CommandLine::Eval(args) => eval::run(args),
@@ -44,11 +48,21 @@ pub fn run(command: &CommandLine) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One sentence, its causes behind it.
-            eprintln!("octet: {error:#}");
+            eprintln!("octet: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// One sentence, those of its causes behind it that it does not tell itself.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said += &format!(": {cause}");
+        }
+    }
+    said
 }
 
 /// The one JSON value of `--json`.

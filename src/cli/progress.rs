@@ -97,8 +97,8 @@ impl Line {
                 Severity::Error => self.say(&format!("error: {}", log.text)),
             },
             Event::Entered { stage, seconds } => {
-                if let Some(step) = stage.done() {
-                    self.say(&format!("{} {}: {} ({seconds:.1} s)", step.index() + 1, step.title(), stage.in_a_word()));
+                if let (Some(step), Some(title)) = (stage.done(), stage.title()) {
+                    self.say(&format!("{} {title}: {} ({seconds:.1} s)", step.index() + 1, stage.in_a_word()));
                 }
             }
             // The sentence of a failure is printed once, at the end.

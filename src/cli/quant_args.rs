@@ -190,6 +190,27 @@ impl QuantArgs {
         QConfig { activation, weight, overrides, ..plain }
     }
 
+    /// The same for training with fake quantization, whose ranges are moving averages.
+    pub fn for_qat(&self) -> QConfig {
+        let mut config = self.qconfig();
+        config.activation.observer = ObserverKind::MovingAverageMinMax;
+        config
+    }
+
+    /// That training with fake quantization can do what was chosen.
+    ///
+    /// # Errors
+    /// A sentence that names the flag.
+    pub fn check_qat(&self) -> Result<(), String> {
+        if self.observer.is_some_and(|o| o != ObserverArg::MovingAverage) {
+            return Err("--observer: training with fake quantization follows moving averages: leave it out".to_owned());
+        }
+        if self.weight_scheme == SchemeArg::Affine {
+            return Err("--weight-scheme affine: no int8 kernel computes affine weights: leave it out".to_owned());
+        }
+        Ok(())
+    }
+
     /// That no layer is chosen for twice.
     ///
     /// # Errors

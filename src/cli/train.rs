@@ -3,13 +3,18 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::{args::TrainArgs, print_json, print_line, progress};
-use crate::session::{Command, EpochReport, Session, Stage, save_float};
+use crate::session::{CheckpointFile, Command, EpochReport, Session, Stage, save_float};
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let out = args.out();
     progress::require_folder(&out)?;
     let start = Instant::now();
     let mut session = Session::new(args.machine.device());
+    let checkpoint = args.checkpoint.file();
+    if let Some(CheckpointFile { path, .. }) = &checkpoint {
+        progress::require_folder(path)?;
+    }
+    progress::apply(&mut session, Command::KeepCheckpoints(checkpoint))?;
     progress::open(&mut session, args.recipe())?;
     if let Some(weights) = &args.weights {
         progress::apply(&mut session, Command::LoadWeights(weights.clone()))?;

@@ -74,11 +74,11 @@ impl Gemm {
         let weights = match kernels.isa() {
             Isa::Scalar => Weights::Plain(plain),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 if super::avx2::Winograd::suits(geometry, input, output) => {
+            Isa::Avx2 if super::avx2::Winograd::suits(&plain, geometry, input, output) => {
                 Weights::Winograd(super::avx2::Winograd::pack(&plain, geometry.padding, input, output, &requant))
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Weights::Avx2(super::avx2::GemmWeights::pack(&plain, runs.len() * run, &requant)),
+            Isa::Avx2 => Weights::Avx2(super::avx2::GemmWeights::pack(&plain, &runs, run, &requant)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Weights::Avx512(super::avx512::GemmWeights::pack(&plain, runs.len(), run, &requant)),
         };

@@ -26,8 +26,15 @@ pub fn quantize_image(kernels: &Kernels, image: &[f32], scale: f32, levels: Leve
         if let [red, green, blue] = planes.chunks_exact(to.w).collect::<Vec<_>>()[..]
             && to.pixel == 3
         {
-            for (((pixel, r), g), b) in row.chunks_exact_mut(3).zip(red).zip(green).zip(blue) {
-                pixel.copy_from_slice(&[*r, *g, *b]);
+            match kernels.isa() {
+                Isa::Scalar => {
+                    for (((pixel, r), g), b) in row.chunks_exact_mut(3).zip(red).zip(green).zip(blue) {
+                        pixel.copy_from_slice(&[*r, *g, *b]);
+                    }
+                }
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Kernels` of these instruction sets exist only where the CPU has them; AVX-512 includes AVX2.
+                Isa::Avx2 | Isa::Avx512Vnni => unsafe { super::avx2::interleave_planes([red, green, blue], row) },
             }
         } else {
             for (i, q) in planes.iter().enumerate() {

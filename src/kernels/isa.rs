@@ -86,7 +86,7 @@ pub struct Kernels {
 }
 
 /// Multiply-adds below which waking another thread costs more than it saves.
-const PARALLEL_WORK: usize = 1_000_000;
+const PARALLEL_WORK: usize = 250_000;
 
 impl Kernels {
     /// Kernels for `isa`; without one, for what the environment variable `OCTET_ISA` names, else for the fastest that

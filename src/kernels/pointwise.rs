@@ -101,6 +101,13 @@ impl Mul {
         to.assert_within(output.0.len());
         let one_pixel = (b.1.h, b.1.w) == (1, 1);
         assert!(b.1.c == to.c && (one_pixel || (b.1.h, b.1.w) == (to.h, to.w)), "{:?} does not fit {to:?}", b.1);
+        if one_pixel && from.is_packed() && to.is_packed() {
+            // A row of pixels at once, whatever their number of channels.
+            let factors = b.0[b.1.start..][..to.c].repeat(to.w);
+            return by_runs(kernels, [from, from], output, |[at, _], out| {
+                self.run_slice(kernels.isa(), &a.0[at..][..out.len()], &factors, out);
+            });
+        }
         let out = Shared::new(output.0);
         kernels.for_ranges(to.h, POINT_WORK * to.len(), |rows| {
             for (y, x) in rows.flat_map(|y| (0..to.w).map(move |x| (y, x))) {
@@ -109,17 +116,21 @@ impl Mul {
                 let out = unsafe { out.slice(place..place + to.c) };
                 let a = &a.0[from.at(y, x)..][..to.c];
                 let b = &b.0[if one_pixel { b.1.start } else { b.1.at(y, x) }..][..to.c];
-                match kernels.isa() {
-                    Isa::Scalar => scalar::mul(self, a, b, out),
-                    #[cfg(target_arch = "x86_64")]
-                    // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
-                    Isa::Avx2 => unsafe { super::avx2::mul(self, a, b, out) },
-                    #[cfg(target_arch = "x86_64")]
-                    // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
-                    Isa::Avx512Vnni => unsafe { super::avx512::mul(self, a, b, out) },
-                }
+                self.run_slice(kernels.isa(), a, b, out);
             }
         });
+    }
+
+    fn run_slice(&self, isa: Isa, a: &[u8], b: &[u8], out: &mut [u8]) {
+        match isa {
+            Isa::Scalar => scalar::mul(self, a, b, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
+            Isa::Avx2 => unsafe { super::avx2::mul(self, a, b, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
+            Isa::Avx512Vnni => unsafe { super::avx512::mul(self, a, b, out) },
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::{Isa, Kernels, Levels, Map, scalar, shared::Shared};
 
 /// Maximum over square windows; what lies outside the image does not count.
@@ -23,6 +25,9 @@ impl MaxPool {
             first..(at * self.stride + self.kernel).saturating_sub(self.padding).min(size)
         };
         kernels.for_ranges(to.h, 2 * self.kernel * self.kernel * to.len(), |rows| {
+            if from.is_packed() {
+                return self.run_rows(kernels.isa(), rows, (x, from), (&out, to));
+            }
             for (y, column) in rows.flat_map(|y| (0..to.w).map(move |x| (y, x))) {
                 let place = to.at(y, column);
                 // SAFETY: one slice a pixel; pixels of a map do not overlap (`assert_within`).
@@ -32,6 +37,44 @@ impl MaxPool {
                 max(kernels.isa(), x, places, out);
             }
         });
+    }
+}
+
+impl MaxPool {
+    /// Some rows: the largest of each column first, then of the columns.
+    fn run_rows(&self, isa: Isa, rows: Range<usize>, input: (&[u8], Map), output: (&Shared<'_>, Map)) {
+        let ((x, from), (out, to)) = (input, output);
+        // No level is below 0, which stands for what lies beside the image.
+        let mut row = vec![0; (self.padding + from.w + self.kernel) * from.c];
+        for y in rows {
+            let first = (y * self.stride).saturating_sub(self.padding);
+            let end = (y * self.stride + self.kernel).saturating_sub(self.padding).min(from.h);
+            let within = &mut row[self.padding * from.c..][..from.w * from.c];
+            within.copy_from_slice(&x[from.row_range(first)]);
+            for other in first + 1..end {
+                max_of_two(isa, &x[from.row_range(other)], within);
+            }
+            for column in 0..to.w {
+                let place = to.at(y, column);
+                // SAFETY: one slice a pixel; pixels of a map do not overlap (`assert_within`).
+                let out = unsafe { out.slice(place..place + to.c) };
+                let first = column * self.stride;
+                max(isa, &row, (first..first + self.kernel).map(|column| column * from.c), out);
+            }
+        }
+    }
+}
+
+/// `out[i] = max(out[i], x[i])`.
+fn max_of_two(isa: Isa, x: &[u8], out: &mut [u8]) {
+    match isa {
+        Isa::Scalar => scalar::max(x, out),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
+        Isa::Avx2 => unsafe { super::avx2::max_of_two(x, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
+        Isa::Avx512Vnni => unsafe { super::avx512::max(x, out) },
     }
 }
 
@@ -60,7 +103,19 @@ pub fn average_pool(kernels: &Kernels, input: (&[u8], Map), levels: Levels, outp
     let ((x, from), (out, to)) = (input, output);
     let pixels = from.h * from.w;
     let mut sums = vec![0; from.c];
-    for (y, column) in (0..from.h).flat_map(|y| (0..from.w).map(move |x| (y, x))) {
+    let at_once = match kernels.isa() {
+        Isa::Scalar => false,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if from.c >= 16 => {
+            // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+            unsafe { super::avx2::channel_sums(x, from, &mut sums) };
+            true
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512Vnni => false,
+    };
+    let pixel_by_pixel = if at_once { 0..0 } else { 0..from.h };
+    for (y, column) in pixel_by_pixel.flat_map(|y| (0..from.w).map(move |x| (y, x))) {
         let x = &x[from.at(y, column)..][..from.c];
         match kernels.isa() {
             Isa::Scalar => scalar::add_to_sums(x, &mut sums),

@@ -158,9 +158,16 @@ fn depthwise_cases(cases: &mut Vec<(String, Case)>) {
 fn extreme_cases(cases: &mut Vec<(String, Case)>) {
     for (weight, level, zero_point) in [(-128, 255, 0), (127, 255, 0), (-128, 0, 255), (127, 0, 255), (-128, 255, 255)]
     {
-        for (kernel, channels) in [([1, 1], [130, 33]), ([3, 3], [66, 17]), ([3, 3], [1, 1])] {
+        // The larger images have enough pixels for products that wrap around, with as many channels as they allow, and more.
+        for (kernel, size, channels) in [
+            ([1, 1], [5, 7], [130, 33]),
+            ([3, 3], [5, 7], [66, 17]),
+            ([3, 3], [5, 7], [1, 1]),
+            ([3, 3], [12, 14], [114, 17]),
+            ([3, 3], [12, 14], [116, 17]),
+        ] {
             let geometry = ConvGeometry { kernel, stride: 1, padding: kernel[0] / 2 };
-            let Some((input, output)) = windows_case(geometry, [5, 7], false, channels) else { continue };
+            let Some((input, output)) = windows_case(geometry, size, false, channels) else { continue };
             let largest = (input.c * geometry.taps() * 255 * 128) as f32;
             let fit = move |channels: usize, inputs: f32| Requant {
                 input_zero_point: zero_point,
@@ -280,6 +287,19 @@ fn cases() -> Vec<(String, Case)> {
         let to = Map { h: 1, w: 1, ..to };
         average_pool(kernels, (&activation(1, from), from), levels()[i % 4], (out, to));
     });
+    // More pixels than levels fit 16 bits, all of them large.
+    for channels in [24, 70] {
+        let (from, to) = (Map::dense(20, 17, channels), Map::dense(1, 1, channels));
+        cases.push((
+            format!("average pool of 340 pixels, {channels} channels"),
+            Box::new(move |kernels| {
+                let mut out = garbage(to);
+                let large: Vec<u8> = activation(1, from).iter().map(|q| q | 0xF0).collect();
+                average_pool(kernels, (&large, from), levels()[0], (&mut out, to));
+                out
+            }),
+        ));
+    }
     map_cases(&mut cases, "mean", |kernels, from, to, out, i| {
         let to = Map { h: 1, w: 1, ..to };
         mean(kernels, (&activation(1, from), from), 0.0371, levels()[i % 4], (out, to));

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Calibration, PublishedWeights, Recipe, Stage, Step};
+use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Stage, Step};
 use crate::download::Place;
 use crate::quant::{FuseOptions, QConfig};
 use crate::train::TrainConfig;
@@ -10,6 +10,10 @@ use crate::train::TrainConfig;
 pub enum Command {
     /// Starts over with this model and data.
     Open(Box<Recipe>),
+    /// The other method, or this one's choices. What the present method has fused is undone.
+    ChooseMethod(Method),
+    /// Where training keeps its state after each epoch, from now on; `None` for nowhere.
+    KeepCheckpoints(Option<CheckpointFile>),
     /// Step 1.
     InsertStubs,
     /// Step 2, from a state dict.
@@ -29,6 +33,8 @@ pub enum Command {
     Prepare(QConfig),
     /// Step 5.
     Calibrate(Calibration),
+    /// Step 5 of the second method.
+    TrainQat(QatTraining),
     /// Step 6, first half.
     Convert,
     /// Step 6, second half: writes the file, reads it back, measures it.
@@ -53,6 +59,8 @@ pub struct Download {
 #[expect(missing_docs, reason = "they are the commands of the same names")]
 pub enum CommandKind {
     Open,
+    ChooseMethod,
+    KeepCheckpoints,
     InsertStubs,
     LoadWeights,
     UseShippedWeights,
@@ -62,6 +70,7 @@ pub enum CommandKind {
     Fuse,
     Prepare,
     Calibrate,
+    TrainQat,
     Convert,
     Save,
     BackTo(Step),
@@ -73,6 +82,8 @@ impl Command {
     pub fn kind(&self) -> CommandKind {
         match self {
             Self::Open(_) => CommandKind::Open,
+            Self::ChooseMethod(_) => CommandKind::ChooseMethod,
+            Self::KeepCheckpoints(_) => CommandKind::KeepCheckpoints,
             Self::InsertStubs => CommandKind::InsertStubs,
             Self::LoadWeights(_) => CommandKind::LoadWeights,
             Self::UseShippedWeights => CommandKind::UseShippedWeights,
@@ -82,6 +93,7 @@ impl Command {
             Self::Fuse(_) => CommandKind::Fuse,
             Self::Prepare(_) => CommandKind::Prepare,
             Self::Calibrate(_) => CommandKind::Calibrate,
+            Self::TrainQat(_) => CommandKind::TrainQat,
             Self::Convert => CommandKind::Convert,
             Self::Save(_) => CommandKind::Save,
             Self::BackTo(step) => CommandKind::BackTo(*step),
@@ -95,6 +107,8 @@ impl CommandKind {
     pub fn verb(self) -> &'static str {
         match self {
             Self::Open => "open a model",
+            Self::ChooseMethod => "choose the method",
+            Self::KeepCheckpoints => "keep checkpoints",
             Self::InsertStubs => "insert stubs",
             Self::LoadWeights => "load weights",
             Self::UseShippedWeights => "use the shipped weights",
@@ -104,6 +118,7 @@ impl CommandKind {
             Self::Fuse => "fuse",
             Self::Prepare => "prepare",
             Self::Calibrate => "calibrate",
+            Self::TrainQat => "train with fake quantization",
             Self::Convert => "convert",
             Self::Save => "save",
             Self::BackTo(_) => "go back",
@@ -120,7 +135,7 @@ impl Stage {
         let done = self.done();
         let at = |step: Step| done == Some(step) || done == before(step);
         match kind {
-            CommandKind::Open | CommandKind::RunAll => true,
+            CommandKind::Open | CommandKind::ChooseMethod | CommandKind::KeepCheckpoints | CommandKind::RunAll => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights
             | CommandKind::UseShippedWeights
@@ -129,7 +144,8 @@ impl Stage {
             CommandKind::ReinitHead => done == Some(Step::Weights),
             CommandKind::Fuse => at(Step::Fuse),
             CommandKind::Prepare => at(Step::Prepare),
-            CommandKind::Calibrate => at(Step::Calibrate),
+            CommandKind::Calibrate => at(Step::Calibrate) && !self.is_qat(),
+            CommandKind::TrainQat => at(Step::Calibrate) && self.is_qat(),
             CommandKind::Convert => at(Step::Convert),
             CommandKind::Save => done == Some(Step::Convert) && !self.is_study_alone(),
             CommandKind::BackTo(step) => done.is_some_and(|d| step < d),

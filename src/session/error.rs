@@ -31,6 +31,8 @@ pub enum SessionError {
     Head { found: usize, expected: usize },
     #[error("the weights' head cannot be changed: they were not read from a file, or the images have no classes")]
     NoHead,
+    #[error("{path}: training cannot go on from this checkpoint: {detail}; start again, or name another one")]
+    Checkpoint { path: String, detail: String },
     #[error("{path}: no table of published weights: {detail}")]
     WeightsTable { path: String, detail: String },
     #[error("the weights are of {found}, but {expected} is open: open that model, or fetch the weights of {expected}")]

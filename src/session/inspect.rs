@@ -87,6 +87,15 @@ impl Contents {
         }
     }
 
+    /// By which method the file was made, as the recipe says it; `None` for a state dict.
+    pub fn method(&self) -> Option<&'static str> {
+        match self {
+            Self::Int8 { recipe, .. } if recipe.pointer("/method/qat").is_some() => Some("qat"),
+            Self::Int8 { .. } => Some("ptq"),
+            Self::StateDict { .. } => None,
+        }
+    }
+
     /// What was done otherwise with some layers, as the recipe says it: the layer and a phrase. None for a state dict, or
     /// a recipe of another program.
     pub fn overrides(&self) -> Vec<(String, String)> {
@@ -111,6 +120,7 @@ impl Contents {
                     "labels": labels,
                     "preprocess": preprocess,
                     "recipe": recipe,
+                    "method": self.method(),
                     "overrides": self.overrides().into_iter().collect::<BTreeMap<_, _>>(),
                     "nodes": nodes(graph),
                     "layers": layers(graph),

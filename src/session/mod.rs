@@ -6,6 +6,7 @@
 mod bench;
 mod calibrate;
 mod catalog;
+mod checkpoint;
 mod classifier;
 mod command;
 mod control;
@@ -15,11 +16,13 @@ mod gallery;
 mod images;
 mod inspect;
 mod measure;
+mod method;
 mod normalization;
 mod pick;
 mod probe;
 mod proof;
 mod published;
+mod qat;
 mod recipe;
 mod saturation;
 mod save;
@@ -33,6 +36,7 @@ mod worker;
 
 pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, synthetic_pair};
 pub use catalog::{Catalog, PublishedWeights, catalog};
+pub use checkpoint::CheckpointFile;
 pub use classifier::{Classifier, ClassifierOptions};
 pub use command::{Command, CommandKind, Download};
 pub use control::Control;
@@ -41,12 +45,13 @@ pub use event::{Event, LogLine, ObserverView, Progress, Severity};
 pub use gallery::{ClassRow, Preview, class_rows, preview, thumbnail};
 pub use inspect::{Contents, inspect, save_float};
 pub use measure::{Measured, Side, float_bytes};
+pub use method::{Method, QatTraining};
 pub use pick::{Opened, PreprocessChoice};
 pub use probe::Probe;
 pub use published::{PublishedSizes, published_sizes};
 pub use recipe::{Calibration, Recipe, WeightsChoice};
 pub use sizes::{FileSizes, file_sizes};
-pub use stage::{FusionProof, Stage, Step, StudyResult, Weighted, WeightsOrigin};
+pub use stage::{FusionProof, QatResult, Stage, Step, StudyResult, Weighted, WeightsOrigin};
 pub use state::Session;
 pub use view::{StepState, StepView, View};
 pub use weigh::{download, ships_weights};
@@ -57,7 +62,9 @@ pub use crate::analysis::{LayerBound, LayerSaturation, Neighbours, PairBound, Sa
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::Device;
-pub use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, Scheme, WeightSpec};
+pub use crate::graph::{
+    ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, QatLevels, Scheme, StepSize, WeightSpec,
+};
 pub use crate::int8_model::{Likely, likeliest};
 pub use crate::quant::{
     Backend, Choosable, ConvertReport, FuseOptions, FuseReport, Override, QConfig, Study, Warning, choosable,

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::PreprocessChoice;
+use super::{Method, PreprocessChoice};
 use crate::data::Source;
 use crate::quant::QConfig;
 use crate::train::TrainConfig;
@@ -22,6 +22,9 @@ pub struct Recipe {
     pub reinit_head: bool,
     /// Length of the logits; from the weights' head, else the data, where it is not said.
     pub classes: Option<usize>,
+    /// Post-training quantization, or quantization-aware training.
+    #[serde(default, skip_serializing_if = "Method::is_ptq")]
+    pub method: Method,
     /// Images to calibrate on and to measure with.
     pub data: Source,
     /// How an image becomes numbers.
@@ -75,6 +78,7 @@ impl Recipe {
             weights: WeightsChoice::Automatic,
             reinit_head: false,
             classes: None,
+            method: Method::Ptq,
             data: Source::Sample,
             preprocess: PreprocessChoice::default(),
             unfused: BTreeSet::new(),

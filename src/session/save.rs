@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::measure::{Inputs, float_bytes, int8_accuracy, latency_ms};
 use super::saturation::saturation;
 use super::state::Reporter;
-use super::{Measured, Opened, Recipe, Session, SessionError, Side, Stage};
+use super::{Measured, Opened, QatResult, Recipe, Session, SessionError, Side, Stage};
 use crate::exec::float::Model;
 use crate::exec::int8::{Plan, PlanOptions};
 use crate::quant::{self, FuseOptions};
@@ -16,22 +16,29 @@ use crate::weights::octet::{self, Meta};
 impl Session {
     pub(super) fn save(&mut self, path: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
-        let (before, report, converted, study) = match self.stage()?.as_ref() {
-            Stage::Converted { before, graph, report, study } | Stage::Saved { before, graph, report, study, .. } => {
-                (before.clone(), report.clone(), graph.clone(), *study)
+        let (before, report, converted, study, qat) = match self.stage()?.as_ref() {
+            Stage::Converted { before, graph, report, study, qat }
+            | Stage::Saved { before, graph, report, study, qat, .. } => {
+                (before.clone(), report.clone(), graph.clone(), *study, *qat)
             }
             Stage::Opened { .. }
             | Stage::Stubbed { .. }
             | Stage::Weighted { .. }
             | Stage::Fused { .. }
             | Stage::Prepared { .. }
-            | Stage::Calibrated { .. } => return Err(SessionError::NothingOpen),
+            | Stage::Calibrated { .. }
+            | Stage::Trained { .. } => return Err(SessionError::NothingOpen),
         };
         let opened = &before.opened;
         let bytes = octet::write(path, &converted, &meta(opened, &self.recipe))?;
         let (graph, _) = octet::read(path)?;
         let mut plan = Plan::new(&graph, &PlanOptions { isa: None, threads: self.recipe.threads })?;
         let accuracy = int8_accuracy(opened, &mut plan, to)?;
+        let as_pytorch = match qat {
+            Some(_) => self.as_pytorch(opened, to)?,
+            None => None,
+        };
+        let qat = qat.map(|result| QatResult { as_pytorch, ..result });
         let inputs = Inputs::first(&opened.dataset.train, 1, &opened.preprocess, &opened.source)?;
         to.progress("Measuring latency", 0, 2);
         let int8_ms = latency_ms(
@@ -58,7 +65,7 @@ impl Session {
             saturation,
         };
         to.info(format!("Saved {} ({} KB), read it back and measured that.", path.display(), bytes / 1000));
-        let stage = Stage::Saved { before, graph: Arc::new(graph), report, study, measured: Arc::new(measured) };
+        let stage = Stage::Saved { before, graph: Arc::new(graph), report, study, qat, measured: Arc::new(measured) };
         self.enter(stage, start, to);
         Ok(())
     }

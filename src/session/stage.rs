@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Measured, Opened};
-use crate::graph::Graph;
+use super::{Measured, Method, Opened};
+use crate::graph::{FakeQuants, Graph, Numeric};
 use crate::quant::{ConvertReport, FuseReport, Observers, PrepareReport, StubsReport, Study, Warning};
 
-/// The six steps of post-training quantization, in order.
+/// The six steps, in order. Quantization-aware training has training with fake quantization in the place of calibration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Load a model and insert QuantStub and DeQuantStub.
@@ -16,7 +16,7 @@ pub enum Step {
     Fuse,
     /// Put observers on the graph.
     Prepare,
-    /// Run images and watch the ranges.
+    /// Run images and watch the ranges, or train with fake quantization.
     Calibrate,
     /// To int8, saved, reloaded and measured.
     Convert,
@@ -35,6 +35,14 @@ impl Step {
             Self::Prepare => "Prepare",
             Self::Calibrate => "Calibrate",
             Self::Convert => "Convert",
+        }
+    }
+
+    /// The same of a method.
+    pub fn title_in(self, method: &Method) -> &'static str {
+        match (self, method) {
+            (Self::Calibrate, Method::Qat(_)) => "Train",
+            (_, Method::Ptq | Method::Qat(_)) => self.title(),
         }
     }
 
@@ -80,6 +88,18 @@ pub struct StudyResult {
     pub study: Study,
     /// Accuracy of the fake-quantized model on held-out images, where labels allow.
     pub accuracy: Option<f64>,
+}
+
+/// What fake quantization says of a model that was trained with it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QatResult {
+    /// Accuracy of the fake-quantized model on held-out images, where labels allow.
+    pub accuracy: Option<f64>,
+    /// Epochs of training with fake quantization.
+    pub epochs: usize,
+    /// Accuracy of the int8 model that PyTorch's conversion makes of the same training, which clamps activations at 255
+    /// though they were trained to 127, and has other grids for weights; once it was measured, and where it differs.
+    pub as_pytorch: Option<f64>,
 }
 
 /// What exists after each step. Graphs and parameters are shared, so a history of stages copies nothing.
@@ -149,6 +169,21 @@ pub enum Stage {
         /// What the observers say against going on.
         warnings: Vec<Warning>,
     },
+    /// Trained with fake quantization.
+    Trained {
+        /// As weighted.
+        before: Arc<Weighted>,
+        /// In the QAT form, trained.
+        graph: Arc<Graph>,
+        /// The ranges that it learnt.
+        fake_quants: Arc<FakeQuants>,
+        /// Fake-quantized accuracy on held-out images, where labels allow.
+        accuracy: Option<f64>,
+        /// Epochs that were completed.
+        epochs: usize,
+        /// Whether it was cancelled.
+        stopped: bool,
+    },
     /// Converted to int8, not yet saved.
     Converted {
         /// As weighted.
@@ -159,6 +194,8 @@ pub enum Stage {
         report: Arc<ConvertReport>,
         /// Where the qconfig is for study.
         study: Option<StudyResult>,
+        /// Where it was trained with fake quantization.
+        qat: Option<QatResult>,
     },
     /// Saved, reloaded from the file and measured.
     Saved {
@@ -170,6 +207,8 @@ pub enum Stage {
         report: Arc<ConvertReport>,
         /// Where the qconfig is for study.
         study: Option<StudyResult>,
+        /// Where it was trained with fake quantization.
+        qat: Option<QatResult>,
         /// The figures.
         measured: Arc<Measured>,
     },
@@ -196,6 +235,7 @@ impl Stage {
             | Self::Fused { graph, .. }
             | Self::Prepared { graph, .. }
             | Self::Calibrated { graph, .. }
+            | Self::Trained { graph, .. }
             | Self::Converted { graph, .. }
             | Self::Saved { graph, .. } => graph,
         }
@@ -208,6 +248,7 @@ impl Stage {
             Self::Fused { before, .. }
             | Self::Prepared { before, .. }
             | Self::Calibrated { before, .. }
+            | Self::Trained { before, .. }
             | Self::Converted { before, .. }
             | Self::Saved { before, .. } => &before.opened,
         }
@@ -222,6 +263,7 @@ impl Stage {
             Self::Opened { .. }
             | Self::Stubbed { .. }
             | Self::Weighted { .. }
+            | Self::Trained { .. }
             | Self::Converted { .. }
             | Self::Saved { .. } => &[],
         }
@@ -237,13 +279,43 @@ impl Stage {
             | Self::Fused { .. }
             | Self::Prepared { .. }
             | Self::Calibrated { .. }
+            | Self::Trained { .. }
             | Self::Saved { .. } => false,
+        }
+    }
+
+    /// Whether it is to be trained with fake quantization, or was.
+    pub fn is_qat(&self) -> bool {
+        match self {
+            Self::Prepared { graph, .. } => graph.nodes.iter().any(|n| matches!(n.numeric, Numeric::Learned(_))),
+            Self::Trained { .. } => true,
+            Self::Converted { qat, .. } | Self::Saved { qat, .. } => qat.is_some(),
+            Self::Opened { .. }
+            | Self::Stubbed { .. }
+            | Self::Weighted { .. }
+            | Self::Fused { .. }
+            | Self::Calibrated { .. } => false,
         }
     }
 
     /// Whether the last layer is still random: the weights came without it.
     pub fn has_untrained_head(&self) -> bool {
         matches!(self, Self::Weighted { origin: WeightsOrigin::WithoutHead(_), .. })
+    }
+
+    /// How the step that it ends is called; `None` before the first.
+    pub fn title(&self) -> Option<&'static str> {
+        match self {
+            Self::Trained { .. } => Some("Train"),
+            Self::Opened { .. }
+            | Self::Stubbed { .. }
+            | Self::Weighted { .. }
+            | Self::Fused { .. }
+            | Self::Prepared { .. }
+            | Self::Calibrated { .. }
+            | Self::Converted { .. }
+            | Self::Saved { .. } => self.done().map(Step::title),
+        }
     }
 
     /// The last step that is done; `None` before the first.
@@ -254,7 +326,7 @@ impl Stage {
             Self::Weighted { .. } => Some(Step::Weights),
             Self::Fused { .. } => Some(Step::Fuse),
             Self::Prepared { .. } => Some(Step::Prepare),
-            Self::Calibrated { .. } => Some(Step::Calibrate),
+            Self::Calibrated { .. } | Self::Trained { .. } => Some(Step::Calibrate),
             Self::Converted { .. } | Self::Saved { .. } => Some(Step::Convert),
         }
     }

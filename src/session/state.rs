@@ -2,8 +2,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step};
-use super::{PreprocessChoice, PublishedWeights, WeightsChoice, catalog};
+use super::{
+    CheckpointFile, Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step,
+};
+use super::{Method, PreprocessChoice, PublishedWeights, WeightsChoice, catalog};
 use crate::data::Skipped;
 use crate::exec::float::Device;
 use crate::quant::{self, Warning};
@@ -19,6 +21,8 @@ pub struct Session {
     pub(super) asked: PreprocessChoice,
     /// The file that was downloaded last, and what it is.
     pub(super) fetched: Option<(PathBuf, PublishedWeights)>,
+    /// Where training keeps its state.
+    pub(super) checkpoint: Option<CheckpointFile>,
 }
 
 /// Where a running step reports to and asks whether to go on.
@@ -61,7 +65,8 @@ impl Session {
     /// Nothing is open yet.
     pub fn new(device: Device) -> Self {
         let recipe = Recipe::new(crate::zoo::ModelId::ShuffleNetV2X05);
-        Self { recipe, history: Vec::new(), device, asked: PreprocessChoice::default(), fetched: None }
+        let asked = PreprocessChoice::default();
+        Self { recipe, history: Vec::new(), device, asked, fetched: None, checkpoint: None }
     }
 
     /// The choices so far.
@@ -108,7 +113,7 @@ impl Session {
         let done = self.history.last().and_then(|s| s.done());
         let allowed = match self.history.last() {
             Some(stage) => stage.allows(kind),
-            None => kind == CommandKind::Open,
+            None => matches!(kind, CommandKind::Open | CommandKind::KeepCheckpoints),
         };
         if !allowed {
             return match self.stage()?.is_study_alone() && kind == CommandKind::Save {
@@ -122,6 +127,11 @@ impl Session {
                 self.device.check()?;
                 self.open(*recipe, to)
             }
+            Command::ChooseMethod(method) => self.choose_method(method, to),
+            Command::KeepCheckpoints(file) => {
+                self.checkpoint = file;
+                Ok(())
+            }
             Command::InsertStubs => self.insert_stubs(to),
             Command::LoadWeights(path) => self.load_weights(&path, to),
             Command::UseShippedWeights => self.use_shipped_weights(to),
@@ -131,6 +141,7 @@ impl Session {
             Command::Fuse(options) => self.fuse(&options, to),
             Command::Prepare(qconfig) => self.prepare(qconfig, to),
             Command::Calibrate(calibration) => self.calibrate(calibration, to),
+            Command::TrainQat(training) => self.train_qat(training, to),
             Command::Convert => self.convert(to),
             Command::Save(path) => self.save(&path, to),
             Command::BackTo(step) => self.back_to(step, to),
@@ -162,7 +173,7 @@ impl Session {
         Ok(())
     }
 
-    fn back_to(&mut self, step: Step, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+    pub(super) fn back_to(&mut self, step: Step, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         self.rewind(step.index() + 2);
         let stage = self.stage()?.clone();
         (to.emit)(Event::WentBack { to: Some(step), stage });
@@ -191,7 +202,10 @@ impl Session {
                 Some(Step::Weights) if self.stage()?.has_untrained_head() => Command::Train(self.recipe.train),
                 Some(Step::Weights) => Command::Fuse(self.fuse_options()),
                 Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
-                Some(Step::Prepare) => Command::Calibrate(self.recipe.calibration),
+                Some(Step::Prepare) => match self.recipe.method {
+                    Method::Ptq => Command::Calibrate(self.recipe.calibration),
+                    Method::Qat(training) => Command::TrainQat(training),
+                },
                 Some(Step::Calibrate) => Command::Convert,
                 Some(Step::Convert) if self.stage()?.is_study_alone() => return Ok(()),
                 Some(Step::Convert) => Command::Save(out.to_owned()),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::measure::fake_accuracy;
 use super::state::Reporter;
-use super::{Session, SessionError, Stage, Step, StudyResult, Weighted};
+use super::{Method, Session, SessionError, Stage, Step, StudyResult, Weighted};
 use crate::quant::{self, FuseOptions, QConfig, Study, Warning};
 
 impl Session {
@@ -25,18 +25,23 @@ impl Session {
     pub(super) fn fuse(&mut self, options: &FuseOptions, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
         let before = self.weighted()?;
-        let (graph, report) = quant::fuse(&before.graph, options)?;
-        let proof = self.prove(&before, &graph, to)?;
+        let (folded, folded_report) = quant::fuse(&before.graph, options)?;
+        let proof = self.prove(&before, &folded, to)?;
         to.info(format!(
             "{} sites fused; the output of {} images moved by {:.1e} at most ({:.1e} of the largest logit).",
-            report.sites.len(),
+            folded_report.sites.len(),
             proof.images,
             proof.max_abs,
             proof.relative
         ));
-        let warnings: Vec<Warning> = self.moved(&before, (&graph, &report), &proof)?.into_iter().collect();
+        let warnings: Vec<Warning> = self.moved(&before, (&folded, &folded_report), &proof)?.into_iter().collect();
         to.warn_of(&warnings);
         self.recipe.unfused = options.disabled.clone();
+        // Training keeps the batch norms beside their convolutions; what was proved is how they fold afterwards.
+        let (graph, report) = match self.recipe.method {
+            Method::Ptq => (folded, folded_report),
+            Method::Qat(_) => quant::fuse_qat(&before.graph, options)?,
+        };
         let stage = Stage::Fused { before, graph: graph.into(), report: report.into(), proof, warnings };
         self.enter(stage, start, to);
         Ok(())
@@ -45,9 +50,14 @@ impl Session {
     pub(super) fn prepare(&mut self, qconfig: QConfig, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
         let before = self.weighted()?;
-        let (graph, report) = quant::prepare(self.base(Step::Prepare)?.graph(), &qconfig)?;
+        let fused = self.base(Step::Prepare)?.graph();
+        let (graph, report) = match self.recipe.method {
+            Method::Ptq => quant::prepare(fused, &qconfig)?,
+            Method::Qat(_) => quant::prepare_qat(fused, &qconfig)?,
+        };
         let mut warnings = report.warnings();
-        warnings.extend(quant::weight_warnings(&graph, &qconfig));
+        let (folded, _) = quant::fuse(&before.graph, &self.fuse_options())?;
+        warnings.extend(quant::weight_warnings(&folded, &qconfig));
         warnings.extend(self.check_normalization(&before, to)?);
         to.warn_of(&warnings);
         self.recipe.qconfig = qconfig;
@@ -60,6 +70,12 @@ impl Session {
         let before = self.weighted()?;
         let (graph, observers) = match self.base(Step::Convert)?.as_ref() {
             Stage::Calibrated { graph, observers, .. } => (graph.clone(), observers.clone()),
+            Stage::Trained { graph, fake_quants, epochs, .. } => {
+                let (int8, report, qat) = self.convert_trained((graph, fake_quants), *epochs, to)?;
+                let (graph, report) = (int8.into(), report.into());
+                self.enter(Stage::Converted { before, graph, report, study: None, qat: Some(qat) }, start, to);
+                return Ok(());
+            }
             Stage::Opened { .. }
             | Stage::Stubbed { .. }
             | Stage::Weighted { .. }
@@ -71,7 +87,8 @@ impl Session {
         let (qparams, qconfig) = (observers.qparams()?, &self.recipe.qconfig);
         let Some(study) = qconfig.study() else {
             let (graph, report) = quant::convert(&graph, &qparams, qconfig)?;
-            let stage = Stage::Converted { before, graph: graph.into(), report: report.into(), study: None };
+            let (graph, report) = (graph.into(), report.into());
+            let stage = Stage::Converted { before, graph, report, study: None, qat: None };
             self.enter(stage, start, to);
             return Ok(());
         };
@@ -83,7 +100,8 @@ impl Session {
         };
         to.info(study.to_string());
         let study = Some(StudyResult { study, accuracy });
-        self.enter(Stage::Converted { before, graph: graph.into(), report: report.into(), study }, start, to);
+        let (graph, report) = (graph.into(), report.into());
+        self.enter(Stage::Converted { before, graph, report, study, qat: None }, start, to);
         Ok(())
     }
 
@@ -98,6 +116,7 @@ impl Session {
             | Stage::Fused { .. }
             | Stage::Prepared { .. }
             | Stage::Calibrated { .. }
+            | Stage::Trained { .. }
             | Stage::Converted { .. }
             | Stage::Saved { .. } => Err(SessionError::NothingOpen),
         }

@@ -26,6 +26,8 @@ pub struct View {
     pub observers: Arc<Vec<ObserverView>>,
     /// The training curve.
     pub training: Vec<TrainEvent>,
+    /// That of training with fake quantization.
+    pub qat: Vec<TrainEvent>,
     /// The log, oldest first, the newest 1,000 lines.
     pub log: Vec<LogLine>,
     /// The last command that ended, however it ended.
@@ -77,6 +79,9 @@ impl View {
                 if kind == CommandKind::Train {
                     self.training.clear();
                 }
+                if kind == CommandKind::TrainQat {
+                    self.qat.clear();
+                }
                 if kind == CommandKind::Calibrate {
                     self.observers = Arc::default();
                     self.observed_images = 0;
@@ -98,6 +103,7 @@ impl View {
                 self.observed_images = images;
                 self.observers = observers;
             }
+            Event::Training(event) if self.running == Some(CommandKind::TrainQat) => self.qat.push(event),
             Event::Training(event) => self.training.push(event),
             Event::Log(line) => self.push_log(line),
             Event::Finished(kind) => self.stop(kind),
@@ -181,6 +187,7 @@ impl View {
         if last <= Step::Calibrate.index() {
             self.observers = Arc::default();
             self.observed_images = 0;
+            self.qat.clear();
         }
         if last <= Step::Weights.index() {
             self.training.clear();
@@ -213,9 +220,9 @@ impl CommandKind {
             }
             Self::Fuse => Some(Step::Fuse),
             Self::Prepare => Some(Step::Prepare),
-            Self::Calibrate => Some(Step::Calibrate),
+            Self::Calibrate | Self::TrainQat => Some(Step::Calibrate),
             Self::Convert | Self::Save => Some(Step::Convert),
-            Self::Open | Self::BackTo(_) | Self::RunAll => None,
+            Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::RunAll => None,
         }
     }
 }
@@ -232,6 +239,7 @@ impl Stage {
             Self::Fused { report, .. } => format!("{} fused", report.sites.len()),
             Self::Prepared { report, .. } => format!("{} observers", report.observed.len()),
             Self::Calibrated { images, .. } => format!("{images} images"),
+            Self::Trained { accuracy, .. } => percent(accuracy),
             Self::Converted { study: Some(StudyResult { study: Study::AffineWeights, accuracy }), .. } => {
                 format!("study: {}", percent(accuracy))
             }

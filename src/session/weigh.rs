@@ -15,7 +15,7 @@ use super::{
 use crate::data::{Preprocess, Source};
 use crate::download::{Place, Transfer, fetch};
 use crate::graph::Graph;
-use crate::train::{self, BatchSource, TrainConfig, TrainEvent};
+use crate::train::{BatchSource, TrainConfig, TrainEvent, TrainState, Training};
 use crate::weights::{self, StateDict};
 use crate::{quant, zoo::ModelId};
 
@@ -241,21 +241,33 @@ impl Session {
         let held_out = Images::new(&opened.dataset.valid, opened.preprocess);
         let valid = (!held_out.is_empty()).then_some(&held_out as &dyn BatchSource);
         let config = TrainConfig { seed: self.recipe.seed, ..config };
+        self.recipe.train = config;
+        let resumed = self.resumed(&graph, to)?;
+        let mut failed = None;
+        let mut save = |state: &TrainState| failed = failed.take().or(self.keep(state).err());
         let control = to.control;
-        let outcome = train::train(
-            &graph,
-            &images,
+        let run = Training {
+            graph: &graph,
+            source: &images,
             valid,
-            &config,
-            &self.device,
+            config: &config,
+            qat: None,
+            device: &self.device,
+            resume: resumed.as_ref(),
+        };
+        let outcome = run.run(
             &mut |event| {
                 if let TrainEvent::Step { epoch, step, steps, .. } = &event {
                     to.progress("Training", epoch * steps + step + 1, config.epochs * steps);
                 }
                 (to.emit)(Event::Training(event));
             },
+            Some(&mut save),
             &|| control.checkpoint(),
         )?;
+        if let Some(error) = failed {
+            to.warn(format!("No checkpoint was kept: {error}."));
+        }
         for skipped in [&images.skipped, &held_out.skipped] {
             to.unreadable(&opened, &skipped.borrow());
         }
@@ -265,7 +277,6 @@ impl Session {
         let origin = WeightsOrigin::Trained { epochs: outcome.epochs, stopped: outcome.stopped };
         // Measured by the trainer at the end of the best epoch: a cancel must not wait for it again.
         let accuracy = outcome.valid.map(|score| score.accuracy());
-        self.recipe.train = config;
         // A new head is trained on top of its file each time that the recipe runs.
         if !self.stage()?.has_untrained_head() {
             self.choose_weights(WeightsChoice::Train, to);

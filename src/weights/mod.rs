@@ -6,6 +6,7 @@
 //!
 //! This room knows the graph. It knows nothing of candle, of passes or of images.
 
+mod checkpoint;
 mod dict;
 mod file;
 mod legacy;
@@ -20,6 +21,7 @@ use std::{io, path::Path};
 
 use crate::graph::GraphError;
 
+pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 pub use dict::StateDict;
 pub use load::{caution, classes, load, load_without_head};
 pub use safe::write_safetensors;

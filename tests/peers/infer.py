@@ -9,12 +9,15 @@ FOLDER keeps the exported and quantized models between calls.
 """
 
 import argparse
+import gc
 import os
 import pathlib
+import platform
 import random
 import statistics
 import subprocess
 import time
+import warnings
 
 import numpy
 
@@ -46,7 +49,8 @@ class Octet:
     def __init__(self, program, model, batch, threads):
         command = [program, model, str(batch), str(threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.isa = self.process.stdout.readline().strip()
+        self.isa, floor = self.process.stdout.readline().split()
+        self.floor = float(floor)
 
     def run(self, what):
         self.process.stdin.write(what + "\n")
@@ -198,9 +202,24 @@ def measure(sides, seconds):
     return {name: statistics.median(found) for name, found in times.items()}, rounds
 
 
+def machine():
+    try:
+        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        return f"{names[0]}, {len(names)} cores"
+    except (OSError, IndexError):
+        return platform.processor()
+
+
+TABLE = """
+| model | batch | threads | int8 | floor / int8 | float | fastest peer | its time | ratio | ORT float / Octet float |
+|---|---:|---:|---:|---:|---:|---|---:|---:|---:|"""
+
+
 def main():
     arg = arguments()
     arg.folder.mkdir(parents=True, exist_ok=True)
+    print(f"{machine()}, {time.strftime('%d %B %Y %H:%M')}")
+    table = []
     for batch in arg.batch:
         for threads in arg.threads:
             print(f"\nbatch {batch}, {threads} thread(s): milliseconds, medians", flush=True)
@@ -210,15 +229,21 @@ def main():
                 sides |= peers(name, batch, threads, arg.folder)
                 medians, rounds = measure(sides, arg.seconds)
                 octet.end()
+                gc.collect()
                 ours = medians["octet int8"]
                 fastest = min((n for n in medians if not n.startswith("octet")), key=medians.get)
                 ratio, float_ratio = medians[fastest] / ours, medians["octet float"] / ours
                 print(f"{name} ({octet.isa}, {rounds} rounds): {ratio:.2f} times as fast as the fastest peer, {fastest};"
                       f" {float_ratio:.2f} times Octet's float")
+                table.append(f"| {name} | {batch} | {threads} | {ours:.2f} | {octet.floor / ours:.0%} | {medians['octet float']:.2f}"
+                             f" | {fastest} | {medians[fastest]:.2f} | {ratio:.2f}"
+                             f" | {medians['ort float'] / medians['octet float']:.2f} |")
                 print("   " + ", ".join(f"{n} {t:.2f}" for n, t in sorted(medians.items(), key=lambda m: m[1])), flush=True)
+    print("\n".join([TABLE, *table]))
 
 
 if __name__ == "__main__":
     # One thread pool of PyTorch's serves all models; its size is set before each.
+    warnings.filterwarnings("ignore")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     main()

@@ -35,7 +35,8 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             | Stage::Weighted { .. }
             | Stage::Fused { .. }
             | Stage::Prepared { .. }
-            | Stage::Calibrated { .. },
+            | Stage::Calibrated { .. }
+            | Stage::Trained { .. },
         )
         | None => prose(
             ui,

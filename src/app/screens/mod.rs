@@ -110,10 +110,16 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Prepare(_) => "Prepare",
         Command::Calibrate(_) if again => "Calibrate again",
         Command::Calibrate(_) => "Calibrate",
+        Command::TrainQat(_) if again => "Train again",
+        Command::TrainQat(_) => "Train",
         Command::Convert => "Convert",
         Command::Save(_) if again => "Save again",
         Command::Save(_) => "Save and measure",
-        Command::Open(_) | Command::BackTo(_) | Command::RunAll(_) => "Run",
+        Command::Open(_)
+        | Command::ChooseMethod(_)
+        | Command::KeepCheckpoints(_)
+        | Command::BackTo(_)
+        | Command::RunAll(_) => "Run",
     }
 }
 
@@ -140,6 +146,7 @@ pub(super) fn is_finished(step: Step, view: &View) -> bool {
             | Stage::Fused { .. }
             | Stage::Prepared { .. }
             | Stage::Calibrated { .. }
+            | Stage::Trained { .. }
             | Stage::Saved { .. },
         ) => true,
     }

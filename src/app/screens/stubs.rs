@@ -50,6 +50,7 @@ pub(super) fn stubs_ui(ui: &mut Ui, _bench: &mut Workbench, view: &View) {
             | Stage::Fused { .. }
             | Stage::Prepared { .. }
             | Stage::Calibrated { .. }
+            | Stage::Trained { .. }
             | Stage::Converted { .. }
             | Stage::Saved { .. },
         )

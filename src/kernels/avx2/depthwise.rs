@@ -15,6 +15,8 @@ struct Pairs([i16; 16]);
 #[derive(Debug)]
 pub(in crate::kernels) struct DepthwiseWeights {
     pairs: Vec<Pairs>,
+    /// Where the two taps of each group lie, from the window's start; the last may stand there twice, without weight.
+    taps: Vec<[usize; 2]>,
     constants: Vec<Constants>,
     /// Vectors until weights repeat (one row at stride 1), or that cover a pixel.
     phases: usize,
@@ -53,7 +55,8 @@ impl DepthwiseWeights {
                 slot.multiplier[lane] = layer.requant.multiplier[c];
             }
         }
-        Self { pairs, constants, phases, groups, whole_rows }
+        let both = |group: usize| [layer.taps[2 * group], layer.taps[(2 * group + 1).min(taps - 1)]];
+        Self { pairs, taps: (0..groups).map(both).collect(), constants, phases, groups, whole_rows }
     }
 }
 
@@ -72,13 +75,29 @@ pub(in crate::kernels) unsafe fn depthwise_row(
     window: &[u8],
     levels: &mut [u8],
 ) {
+    // SAFETY: as this function's. The kernels of 3x3 and 5x5 taps are compiled for their number of groups.
+    unsafe {
+        match weights.groups {
+            5 => row::<5>(layer, weights, window, levels),
+            13 => row::<13>(layer, weights, window, levels),
+            _ => row::<0>(layer, weights, window, levels),
+        }
+    }
+}
+
+/// The same with `GROUPS` groups of taps, any number if it is 0.
+///
+/// # Safety
+/// As [`depthwise_row`].
+#[target_feature(enable = "avx2")]
+unsafe fn row<const GROUPS: usize>(layer: &Depthwise, weights: &DepthwiseWeights, window: &[u8], levels: &mut [u8]) {
     let bounds = Bounds::new(layer.requant.levels);
     let x = window.as_ptr();
     if weights.whole_rows {
         let mut phase = 0;
         for (v, levels) in levels.chunks_mut(32).enumerate() {
             // SAFETY: as this function's: the vector starts within the row.
-            store(levels, unsafe { vector(layer, weights, phase, x.add(32 * v), bounds) });
+            store(levels, unsafe { vector::<GROUPS>(weights, phase, x.add(32 * v), bounds) });
             phase = if phase + 1 == weights.phases { 0 } else { phase + 1 };
         }
     } else {
@@ -86,7 +105,7 @@ pub(in crate::kernels) unsafe fn depthwise_row(
             for (phase, levels) in levels[..layer.output.c].chunks_mut(32).enumerate() {
                 // SAFETY: as this function's: the vector starts within the window of this pixel.
                 store(levels, unsafe {
-                    vector(layer, weights, phase, x.add(pixel * layer.step[1] + 32 * phase), bounds)
+                    vector::<GROUPS>(weights, phase, x.add(pixel * layer.step[1] + 32 * phase), bounds)
                 });
             }
         }
@@ -99,19 +118,26 @@ pub(in crate::kernels) unsafe fn depthwise_row(
 /// The features of this module; 32 bytes must be readable at each tap from `x`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn vector(layer: &Depthwise, weights: &DepthwiseWeights, phase: usize, x: *const u8, bounds: Bounds) -> __m256i {
+unsafe fn vector<const GROUPS: usize>(
+    weights: &DepthwiseWeights,
+    phase: usize,
+    x: *const u8,
+    bounds: Bounds,
+) -> __m256i {
+    let groups = if GROUPS == 0 { weights.groups } else { GROUPS };
     let constants: &[Constants; 4] = weights.constants[4 * phase..][..4].try_into().expect("four vectors a phase");
-    let pairs = weights.pairs[4 * phase * weights.groups..][..4 * weights.groups].as_ptr();
+    let pairs = weights.pairs[4 * phase * groups..][..4 * groups].as_ptr();
+    let taps = &weights.taps[..groups];
     let zero = _mm256_setzero_si256();
     // SAFETY: aligned by the layouts of `Constants` and `Pairs`; taps are readable by this function's contract.
     unsafe {
-        let mut sums: [__m256i; 4] = std::array::from_fn(|v| _mm256_load_si256(constants[v].start.as_ptr().cast()));
-        for (group, taps) in layer.taps.chunks(2).enumerate() {
+        let mut sums = [zero; 4];
+        for (sum, constants) in sums.iter_mut().zip(constants) {
+            *sum = _mm256_load_si256(constants.start.as_ptr().cast());
+        }
+        for (group, taps) in taps.iter().enumerate() {
             let first = _mm256_loadu_si256(x.add(taps[0]).cast());
-            let second = match taps.get(1) {
-                Some(offset) => _mm256_loadu_si256(x.add(*offset).cast()),
-                None => zero,
-            };
+            let second = _mm256_loadu_si256(x.add(taps[1]).cast());
             // Two taps of 32 channels to four vectors of 8 channels, each with its two taps side by side.
             let (low, high) = (_mm256_unpacklo_epi8(first, second), _mm256_unpackhi_epi8(first, second));
             let x = [
@@ -125,6 +151,10 @@ unsafe fn vector(layer: &Depthwise, weights: &DepthwiseWeights, phase: usize, x:
                 sums[v] = _mm256_add_epi32(sums[v], products);
             }
         }
-        bounds.narrow(std::array::from_fn(|v| requantize(sums[v], &constants[v], bounds)))
+        let mut levels = [zero; 4];
+        for v in 0..4 {
+            levels[v] = requantize(sums[v], &constants[v], bounds);
+        }
+        bounds.narrow(levels)
     }
 }

@@ -3,12 +3,12 @@ use std::{arch::x86_64::*, cell::RefCell, ops::Range};
 use super::{
     gemm_panel::{Excess, Panel, Windows},
     gemm_weights::{Block, GemmWeights, LANES},
-    lanes::{Bounds, requantize},
+    lanes::{Bounds, Constants, requantize},
 };
 use crate::kernels::{Gemm, Kernels, shared::Shared};
 
-/// Pixels that a tile computes: with two vectors of sums each they fill 12 of the 16 registers.
-const ROWS: usize = 6;
+/// Pixels that a tile computes: with two vectors of sums each they leave six of the 16 registers.
+const ROWS: usize = 5;
 /// Bytes of copied windows that are multiplied by all weights before the next ones are copied: a third of a small L2.
 const PANEL_BYTES: usize = 160 << 10;
 /// Bytes of output that such a panel makes: each block writes a few of a pixel's channels, so that lines which have left the
@@ -65,15 +65,22 @@ struct Tile<'a> {
     /// The first pixel, in the layer and in the panel.
     pixel: usize,
     row: usize,
-    rows: usize,
+}
+
+/// Where a tile reads its levels.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// In the input: none is larger than the narrow tiles take.
+    Input,
+    Panel(&'a Panel),
 }
 
 /// Calls a function of one tile, with its numbers of rows and of vectors as constants.
 macro_rules! by_size {
-    ($job:ident . $f:ident ($tile:expr, $panel:expr), $rows:expr, $width:expr, [$($n:literal)+]) => {
+    ($job:ident . $f:ident ($tile:expr, $source:expr), $rows:expr, $width:expr, [$($n:literal)+]) => {
         match ($rows, $width) {
-            $(($n, 2) => $job.$f::<$n, 2>($tile, $panel),)+
-            $(($n, 1) => $job.$f::<$n, 1>($tile, $panel),)+
+            $(($n, 2) => $job.$f::<$n, 2>($tile, $source),)+
+            $(($n, 1) => $job.$f::<$n, 1>($tile, $source),)+
             size => unreachable!("a tile of {size:?}"),
         }
     };
@@ -92,18 +99,26 @@ impl Job<'_> {
             let first = pixels.start + pixels.len() * part / panels;
             let count = pixels.start + pixels.len() * (part + 1) / panels - first;
             let starts = &layer.windows[first..][..count];
-            let windows = Windows { starts, runs: &layer.runs, run: layer.run, size: weights.window() };
+            let (step, size) = (weights.run(), weights.window());
+            let windows = Windows { starts, runs: &layer.runs, run: layer.run, step, size };
             // SAFETY: every window lies in the input with `SLACK` behind.
-            unsafe { panel.fill(&windows, input) };
+            let source = unsafe {
+                if windows.are_narrow(input) {
+                    Source::Input
+                } else {
+                    panel.fill(&windows, input);
+                    Source::Panel(panel)
+                }
+            };
             let tiles = count.div_ceil(ROWS);
             for block in blocks.clone().map(|b| weights.block(b)) {
                 for tile in 0..tiles {
                     // Tiles of even height.
                     let row = count * tile / tiles;
                     let rows = count * (tile + 1) / tiles - row;
-                    let tile = Tile { block, pixel: first + row, row, rows };
+                    let tile = Tile { block, pixel: first + row, row };
                     // SAFETY: as this function's; the panel was filled above.
-                    unsafe { by_size!(self.tile(tile, panel), rows, block.constants.len(), [1 2 3 4 5 6]) }
+                    unsafe { by_size!(self.tile(tile, source), rows, block.constants.len(), [1 2 3 4 5 6]) }
                 }
             }
         }
@@ -115,32 +130,46 @@ impl Job<'_> {
     /// As [`Job::run`]; the panel must hold the tile's pixels.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn tile<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, panel: &Panel) {
+    unsafe fn tile<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, source: Source<'_>) {
+        let block = &tile.block;
+        let constants: &[Constants; WIDTH] = block.constants.try_into().expect("as wide as the tile");
         let size = self.weights.window();
-        debug_assert_eq!(tile.rows, N);
-        let mut sums = [[_mm256_setzero_si256(); WIDTH]; N];
-        for row in &mut sums {
-            for (sum, constants) in row.iter_mut().zip(tile.block.constants) {
+        let mut starts = [[_mm256_setzero_si256(); WIDTH]; N];
+        for row in &mut starts {
+            for (sum, constants) in row.iter_mut().zip(constants) {
                 // SAFETY: 32 bytes, aligned by the layout of `Constants`.
                 *sum = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
             }
         }
-        // What a call takes by reference is a copy, so that the sums themselves stay in registers.
-        // SAFETY: the panel holds `N` windows from `tile.row` on, of as many quads as the block has.
+        let mut windows = [self.input.as_ptr(); N];
+        // SAFETY: the input, or else the panel, holds `N` windows, with a quad at each of the block's offsets.
         unsafe {
-            if let Some(wide) = panel.wide() {
-                let mut copy = sums;
-                add_wide(&mut copy, &tile.block, wide[tile.row * size..].as_ptr(), size);
-                return self.store(tile, &copy);
-            }
-            let excess = panel.excess(tile.row..tile.row + N);
-            if !excess.is_empty() {
-                let mut copy = sums;
-                add_excess(&mut copy, &tile.block, excess, tile.row);
-                sums = copy;
-            }
-            let sums = add_narrow(sums, &tile.block, panel.narrow()[tile.row * size..].as_ptr(), size);
-            self.store(tile, &sums);
+            let offsets = match source {
+                Source::Input => {
+                    let places: &[u32; N] = self.layer.windows[tile.pixel..][..N].try_into().expect("as many");
+                    for (window, start) in windows.iter_mut().zip(places) {
+                        *window = window.add(*start as usize);
+                    }
+                    block.places
+                }
+                Source::Panel(panel) => {
+                    if let Some(wide) = panel.wide() {
+                        add_wide(&mut starts, block, wide[tile.row * size..].as_ptr(), size);
+                        return self.store(tile, starts);
+                    }
+                    let excess = panel.excess(tile.row..tile.row + N);
+                    if !excess.is_empty() {
+                        add_excess(&mut starts, block, excess, tile.row);
+                    }
+                    let narrow = panel.narrow()[tile.row * size..].as_ptr();
+                    for (row, window) in windows.iter_mut().enumerate() {
+                        *window = narrow.add(row * size);
+                    }
+                    block.offsets
+                }
+            };
+            let sums = add_narrow(starts, block, windows, offsets);
+            self.store(tile, sums);
         }
     }
 
@@ -148,41 +177,41 @@ impl Job<'_> {
     /// As [`Job::tile`].
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn store<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, sums: &[[__m256i; WIDTH]; N]) {
+    unsafe fn store<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, sums: [[__m256i; WIDTH]; N]) {
         let bounds = Bounds::new(self.layer.requant.levels);
-        let Block { first, constants, .. } = tile.block;
-        let constants: &[_; WIDTH] = constants.try_into().expect("as wide as the tile");
+        let constants: &[Constants; WIDTH] = tile.block.constants.try_into().expect("as wide as the tile");
+        let first = tile.block.first;
         let channels = (self.layer.out_channels - first).min(LANES * WIDTH);
+        let places: &[u32; N] = self.layer.places[tile.pixel..][..N].try_into().expect("as many as rows");
         // `narrow` leaves the two halves of each vector in either half.
         let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        let rows_at_once = 4 / WIDTH;
-        let places: &[u32; N] = self.layer.places[tile.pixel..][..N].try_into().expect("as many as rows");
-        let output = self.output.as_mut_ptr();
-        for (i, rows) in sums.chunks(rows_at_once).enumerate() {
+        let at_once = 4 / WIDTH;
+        for row in (0..N).step_by(at_once) {
             let mut levels = [_mm256_setzero_si256(); 4];
-            for (levels, sums) in levels.chunks_exact_mut(WIDTH).zip(rows) {
-                for ((level, sum), constants) in levels.iter_mut().zip(sums).zip(constants) {
-                    *level = requantize(*sum, constants, bounds);
+            for (i, level) in levels.iter_mut().enumerate() {
+                if row + i / WIDTH < N {
+                    *level = requantize(sums[row + i / WIDTH][i % WIDTH], &constants[i % WIDTH], bounds);
                 }
             }
             let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(levels), order);
             let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-            let quarters = [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)];
-            for row in 0..rows.len() {
-                let place = places[i * rows_at_once + row] as usize + first;
-                // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
-                unsafe {
-                    let to = output.add(place);
-                    let levels = quarters[row * WIDTH];
-                    if channels == 16 {
-                        _mm_storeu_si128(to.cast(), levels);
-                    } else if WIDTH == 1 && channels == 8 {
-                        _mm_storel_epi64(to.cast(), levels);
-                    } else {
-                        let mut bytes = [0; 16];
-                        let whole = if WIDTH == 2 { [low, high][row] } else { levels };
-                        _mm_storeu_si128(bytes.as_mut_ptr().cast(), whole);
-                        to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
+            let rows = if WIDTH == 2 {
+                [low, high, low, high]
+            } else {
+                [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)]
+            };
+            for (i, levels) in rows.into_iter().enumerate().take(at_once) {
+                if row + i < N {
+                    // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
+                    unsafe {
+                        let to = self.output.as_mut_ptr().add(places[row + i] as usize + first);
+                        if channels < LANES * WIDTH {
+                            store_some(levels, to, channels);
+                        } else if WIDTH == 2 {
+                            _mm_storeu_si128(to.cast(), levels);
+                        } else {
+                            _mm_storel_epi64(to.cast(), levels);
+                        }
                     }
                 }
             }
@@ -190,30 +219,62 @@ impl Job<'_> {
     }
 }
 
-/// Adds the products of windows of levels up to 127. `vpmaddubsw` multiplies four levels by four weights and adds two and
-/// two in 16 bits, which such levels do not overflow; the pairs of quads are added in 16 bits as well.
+/// The first `count` bytes of `levels`.
 ///
 /// # Safety
-/// The features of this module; `windows` must hold `N` windows, `size` levels from one to the next.
+/// The features of this module; as many bytes from `to` on are the caller's.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+unsafe fn store_some(levels: __m128i, to: *mut u8, count: usize) {
+    let mut bytes = [0; 16];
+    // SAFETY: 16 bytes; `to` as this function's.
+    unsafe {
+        _mm_storeu_si128(bytes.as_mut_ptr().cast(), levels);
+        to.copy_from_nonoverlapping(bytes.as_ptr(), count.min(16));
+    }
+}
+
+/// Adds the products of windows of levels up to 127. `vpmaddubsw` multiplies four levels by four weights and adds two and
+/// two in 16 bits, which such levels do not overflow; the quads of a group are added in 16 bits as well.
+///
+/// # Safety
+/// The features of this module; four levels must be readable at each of the offsets, one a quad, from each window.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
     mut sums: [[__m256i; WIDTH]; N],
     block: &Block<'_>,
-    windows: *const u8,
-    size: usize,
+    windows: [*const u8; N],
+    offsets: &[u32],
 ) -> [[__m256i; WIDTH]; N] {
     let ones = _mm256_set1_epi16(1);
     let mut quads = block.quads.as_ptr();
-    let (pairs, singles) = block.offsets.split_at(2 * block.pairs);
+    let (fours, offsets) = offsets.split_at(4 * block.groups.fours);
+    let (pairs, singles) = offsets.split_at(2 * block.groups.pairs);
     // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
     unsafe {
-        let level = |row: usize, offset: u32| {
-            _mm256_set1_epi32(windows.add(row * size + offset as usize).cast::<i32>().read_unaligned())
-        };
-        for offsets in pairs.chunks_exact(2) {
+        for offsets in fours.as_chunks::<4>().0 {
             for (row, sums) in sums.iter_mut().enumerate() {
-                let (x, y) = (level(row, offsets[0]), level(row, offsets[1]));
+                let mut four = [_mm256_setzero_si256(); WIDTH];
+                for (quad, offset) in offsets.iter().enumerate() {
+                    let x = windows[row].add(*offset as usize).cast::<i32>().read_unaligned();
+                    let x = _mm256_set1_epi32(x);
+                    for (v, four) in four.iter_mut().enumerate() {
+                        let quad = _mm256_load_si256(quads.add(WIDTH * quad + v).cast());
+                        *four = _mm256_add_epi16(*four, _mm256_maddubs_epi16(x, quad));
+                    }
+                }
+                for (sum, four) in sums.iter_mut().zip(four) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(four, ones));
+                }
+            }
+            quads = quads.add(4 * WIDTH);
+        }
+        for offsets in pairs.as_chunks::<2>().0 {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = windows[row].add(offsets[0] as usize).cast::<i32>().read_unaligned();
+                let y = windows[row].add(offsets[1] as usize).cast::<i32>().read_unaligned();
+                let (x, y) = (_mm256_set1_epi32(x), _mm256_set1_epi32(y));
                 for (v, sum) in sums.iter_mut().enumerate() {
                     let first = _mm256_maddubs_epi16(x, _mm256_load_si256(quads.add(v).cast()));
                     let second = _mm256_maddubs_epi16(y, _mm256_load_si256(quads.add(WIDTH + v).cast()));
@@ -224,7 +285,8 @@ unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
         }
         for offset in singles {
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = level(row, *offset);
+                let x = windows[row].add(*offset as usize).cast::<i32>().read_unaligned();
+                let x = _mm256_set1_epi32(x);
                 for (v, sum) in sums.iter_mut().enumerate() {
                     let products = _mm256_maddubs_epi16(x, _mm256_load_si256(quads.add(v).cast()));
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));

@@ -1,6 +1,6 @@
 use std::{arch::x86_64::*, ops::Range};
 
-use super::gemm_weights::NARROW;
+use super::{gemm_weights::NARROW, lanes::are_narrow};
 
 /// One level in so many may exceed [`NARROW`]; where more do, all are widened. Making up for one costs as much as some
 /// twenty products save.
@@ -36,11 +36,23 @@ pub(super) struct Windows<'a> {
     pub(super) runs: &'a [u32],
     /// Bytes of a run.
     pub(super) run: usize,
-    /// Levels of a copied window: all runs, filled up to whole quads.
+    /// Levels from one copied run to the next: a run, filled up to whole quads.
+    pub(super) step: usize,
+    /// Levels of a copied window.
     pub(super) size: usize,
 }
 
 impl Windows<'_> {
+    /// Whether no level exceeds [`NARROW`], nor any other byte between the first window and the end of the last.
+    ///
+    #[target_feature(enable = "avx2")]
+    pub(super) fn are_narrow(&self, input: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (self.starts.first(), self.starts.last()) else { return true };
+        let (Some(start), Some(end)) = (self.runs.first(), self.runs.last()) else { return true };
+        let (start, end) = ((first + start) as usize, (last + end) as usize + self.run);
+        are_narrow(&input[start..end])
+    }
+
     /// Whether they lie one after the other without a gap.
     fn are_adjacent(&self) -> bool {
         let apart = |pair: &[u32]| (pair[1] - pair[0]) as usize == self.run;
@@ -70,7 +82,7 @@ impl Panel {
         &self.excess[self.first[pixels.start] as usize..self.first[pixels.end] as usize]
     }
 
-    /// Copies the windows; what fills up the last quad of each is arbitrary.
+    /// Copies the windows; what fills up the last quad of each run is arbitrary.
     ///
     /// # Safety
     /// The features of this module; every window must lie in the input with `SLACK` behind.
@@ -110,7 +122,7 @@ impl Panel {
                 // overwritten by the next run, or within the 32 levels behind the last one.
                 unsafe {
                     let from = input.as_ptr().add((start + offset) as usize);
-                    let to = to.add(i * windows.run);
+                    let to = to.add(i * windows.step);
                     for at in (0..windows.run).step_by(32) {
                         let levels = _mm256_loadu_si256(from.add(at).cast());
                         _mm256_storeu_si256(to.add(at).cast(), _mm256_min_epu8(levels, most));
@@ -125,7 +137,7 @@ impl Panel {
                                 large &= large - 1;
                                 self.excess.push(Excess {
                                     pixel: pixel as u32,
-                                    at: (i * windows.run + at + bit) as u32,
+                                    at: (i * windows.step + at + bit) as u32,
                                     by: u16::from(*from.add(at + bit) - NARROW),
                                 });
                             }
@@ -194,7 +206,7 @@ impl Panel {
                 // SAFETY: as in `copy`.
                 unsafe {
                     let from = input.as_ptr().add((start + offset) as usize);
-                    let to = to.add(i * windows.run);
+                    let to = to.add(i * windows.step);
                     for at in (0..windows.run).step_by(16) {
                         let levels = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.add(at).cast()));
                         _mm256_storeu_si256(to.add(at).cast(), levels);

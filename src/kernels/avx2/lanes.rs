@@ -101,6 +101,20 @@ pub(super) fn load(x: &[u8]) -> __m256i {
     unsafe { _mm256_loadu_si256(from.cast()) }
 }
 
+/// Whether every byte is at most 127: what `vpmaddubsw` takes without overflow, whatever the weights.
+#[target_feature(enable = "avx2")]
+pub(super) fn are_narrow(levels: &[u8]) -> bool {
+    let (whole, rest) = levels.as_chunks::<128>();
+    let mut any = _mm256_setzero_si256();
+    for bytes in whole {
+        for part in bytes.as_chunks::<32>().0 {
+            // SAFETY: 32 bytes.
+            any = _mm256_or_si256(any, unsafe { _mm256_loadu_si256(part.as_ptr().cast()) });
+        }
+    }
+    _mm256_movemask_epi8(any) == 0 && rest.iter().fold(0, |any, level| any | level) < 128
+}
+
 /// As many lanes as `out` has bytes, at most 32.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -108,6 +122,15 @@ pub(super) fn store(out: &mut [u8], x: __m256i) {
     if out.len() >= 32 {
         // SAFETY: 32 bytes.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), x) }
+    } else if out.len() >= 16 {
+        let (mut bytes, last) = ([0_u8; 32], out.len() - 16);
+        // SAFETY: 32 bytes; 16 of them, and 16 up to the end of `out`.
+        unsafe {
+            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), x);
+            let end = _mm_loadu_si128(bytes.as_ptr().add(last).cast());
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_castsi256_si128(x));
+            _mm_storeu_si128(out.as_mut_ptr().add(last).cast(), end);
+        }
     } else {
         let mut bytes = [0; 32];
         // SAFETY: 32 bytes.

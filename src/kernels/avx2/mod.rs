@@ -18,7 +18,8 @@ pub(super) use gemm::gemm;
 pub(super) use gemm_weights::GemmWeights;
 pub(super) use peak::chains;
 pub(super) use pointwise::{
-    INTERLEAVED, add, add_to_sums, add_values_to_sums, interleave_row, max, mul, quantize, table, table_in_place,
+    INTERLEAVED, add, add_to_sums, add_values_to_sums, channel_sums, interleave_planes, interleave_row, max,
+    max_of_two, mul, quantize, table, table_in_place,
 };
 pub(super) use winograd::Winograd;
 

@@ -1,7 +1,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{Bounds, load, store, widen};
-use crate::kernels::{Add, Levels, Mul, scalar};
+use crate::kernels::{Add, Levels, Map, Mul, scalar};
 
 /// A table of 256 bytes as 16 rows of 16, each in both halves of a vector, for `vpshufb`.
 #[derive(Clone, Copy)]
@@ -16,7 +16,8 @@ impl Lookup {
         Self(std::array::from_fn(row))
     }
 
-    /// The low four bits look up in every row; the high four choose among the rows, bit by bit.
+    /// The low four bits look up in every row; the high four choose among the rows, bit by bit. Levels above 127 are rare
+    /// where ranges are reduced: without them half of the rows will do.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn of(&self, x: __m256i) -> __m256i {
@@ -26,6 +27,9 @@ impl Lookup {
         let two = |i: usize| _mm256_blendv_epi8(row(i), row(i + 1), bit4);
         let four = |i: usize| _mm256_blendv_epi8(two(i), two(i + 2), bit5);
         let eight = |i: usize| _mm256_blendv_epi8(four(i), four(i + 4), bit6);
+        if _mm256_movemask_epi8(x) == 0 {
+            return eight(0);
+        }
         _mm256_blendv_epi8(eight(0), eight(8), x)
     }
 }
@@ -161,7 +165,99 @@ pub(in crate::kernels) fn max(x: &[u8], places: impl Iterator<Item = usize> + Cl
     }
 }
 
+/// Sums of each channel over all pixels of `from`, at least 16 channels of them.
+///
+/// # Panics
+/// If `x` ends before.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn channel_sums(x: &[u8], from: Map, sums: &mut [i32]) {
+    assert!(from.c >= 16 && sums.len() == from.c && from.at(from.h - 1, from.w - 1) + from.c <= x.len());
+    // A cache line at once; then sixteen, the last of which may overlap those before.
+    let lines = from.c / 64;
+    for line in 0..lines {
+        sums_from::<4>(x, from, 64 * line, sums);
+    }
+    for first in (64 * lines..from.c).step_by(16) {
+        sums_from::<1>(x, from, first.min(from.c - 16), sums);
+    }
+}
+
+/// [`channel_sums`] of `16 * N` channels from `first` on.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums_from<const N: usize>(x: &[u8], from: Map, first: usize, sums: &mut [i32]) {
+    // So many levels fit 16 bits.
+    const PIXELS: usize = 256;
+    assert!(first + 16 * N <= from.c && from.at(from.h - 1, from.w - 1) + from.c <= x.len());
+    let mut wide = [[_mm256_setzero_si256(); 2]; N];
+    let (mut short, mut count) = ([_mm256_setzero_si256(); N], 0);
+    for y in 0..from.h {
+        for column in 0..from.w {
+            let pixel = from.at(y, column) + first;
+            for (i, short) in short.iter_mut().enumerate() {
+                // SAFETY: 16 bytes of the pixel's, which lie in `x` as asserted.
+                let levels = unsafe { _mm_loadu_si128(x.as_ptr().add(pixel + 16 * i).cast()) };
+                *short = _mm256_add_epi16(*short, _mm256_cvtepu8_epi16(levels));
+            }
+            count += 1;
+            if count == PIXELS {
+                wide.iter_mut().zip(&short).for_each(|(wide, short)| add_short(wide, *short));
+                (short, count) = ([_mm256_setzero_si256(); N], 0);
+            }
+        }
+    }
+    wide.iter_mut().zip(&short).for_each(|(wide, short)| add_short(wide, *short));
+    for (wide, sums) in wide.iter().flatten().zip(sums[first..].as_chunks_mut::<8>().0) {
+        // SAFETY: 32 bytes.
+        unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), *wide) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_short(wide: &mut [__m256i; 2], short: __m256i) {
+    wide[0] = _mm256_add_epi32(wide[0], _mm256_cvtepu16_epi32(_mm256_castsi256_si128(short)));
+    wide[1] = _mm256_add_epi32(wide[1], _mm256_cvtepu16_epi32(_mm256_extracti128_si256::<1>(short)));
+}
+
+/// `out[3 i + p] = planes[p][i]`.
+///
+/// # Panics
+/// If the planes are not of one length, or `out` is not three times as long.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn interleave_planes(planes: [&[u8]; 3], out: &mut [u8]) {
+    let len = planes[0].len();
+    assert!(planes.iter().all(|p| p.len() == len) && out.len() == 3 * len);
+    // Which byte of a plane's sixteen goes to byte `16 part + i` of 48.
+    let order = |part: usize, plane: usize| -> [i8; 16] {
+        std::array::from_fn(|i| if (16 * part + i) % 3 == plane { ((16 * part + i) / 3) as i8 } else { -1 })
+    };
+    let orders: [[[i8; 16]; 3]; 3] = std::array::from_fn(|part| std::array::from_fn(|plane| order(part, plane)));
+    let whole = len / 16 * 16;
+    for at in (0..whole).step_by(16) {
+        for (part, orders) in orders.iter().enumerate() {
+            let mut bytes = _mm_setzero_si128();
+            for (plane, order) in planes.iter().zip(orders) {
+                // SAFETY: 16 bytes each, the plane's from a multiple of 16 within its whole ones.
+                let (plane, order) =
+                    unsafe { (_mm_loadu_si128(plane.as_ptr().add(at).cast()), _mm_loadu_si128(order.as_ptr().cast())) };
+                bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(plane, order));
+            }
+            // SAFETY: 16 of the 48 bytes that belong to 16 of each plane.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().add(3 * at + 16 * part).cast(), bytes) };
+        }
+    }
+    for i in whole..len {
+        out[3 * i..][..3].copy_from_slice(&planes.map(|p| p[i]));
+    }
+}
+
 // The loops below are the scalar ones: the compiler makes vectors of them where these features are on.
+
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn max_of_two(x: &[u8], out: &mut [u8]) {
+    scalar::max(x, out);
+}
 
 #[target_feature(enable = "avx2,fma")]
 pub(in crate::kernels) fn add_to_sums(x: &[u8], sums: &mut [i32]) {

@@ -7,18 +7,21 @@ use super::{
 };
 use crate::kernels::{ConvGeometry, Kernels, Map, Requant, shared::Shared};
 
-/// A dense 3x3 convolution of stride 1 by Winograd's minimal filtering, F(2x2, 3x3): 16 products for 4 outputs where the
-/// sum itself takes 36 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015).
+/// A dense 3x3 convolution of stride 1 by Winograd's minimal filtering, F(4x4, 3x3): 36 products for 16 outputs where the
+/// sum itself takes 144 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015). A tile of 4 x 4 outputs,
+/// from 6 x 6 levels, is `A^T ((G g G^T) * (B^T d B)) A`.
 ///
-/// In integers it is exact: weights are transformed by twice the matrix `G`, so that no half is lost, and sums come out
-/// four times as large. A transformed level is at most 4 * 255, a transformed weight 9 * 128: both fit 16 bits.
+/// In integers it is exact. `G` is multiplied by 24, so that no fraction is lost, and sums come out 576 times as large.
+/// Transformed levels and weights fit 16 bits: 68 * 255 and 144 * 128 at most. Sums may wrap around: the last ones are divided
+/// by 9, which modulo 2^32 is a product with [`INVERSE`], and then by 64, which is exact where the sum itself leaves
+/// [`SHIFT`] bits of int32 free ([`holds`]).
 #[derive(Debug)]
 pub(in crate::kernels) struct Winograd {
     input: Map,
     output: Map,
     /// Where the window of output pixel (0, 0) starts.
     first: usize,
-    /// `[block of 16 channels][point of 16][two inputs]`, two vectors each.
+    /// `[block of 16 channels][point][two inputs]`, two vectors each.
     weights: Vec<Pairs>,
     /// Two a block.
     constants: Vec<Constants>,
@@ -32,16 +35,21 @@ pub(in crate::kernels) struct Winograd {
 #[repr(C, align(32))]
 struct Pairs([i16; 16]);
 
+/// Rows and columns of a tile's outputs, and of its levels.
+const OUT: usize = 4;
+const IN: usize = 6;
 /// Products of a tile.
-const POINTS: usize = 16;
+const POINTS: usize = IN * IN;
+/// Of 9, modulo 2^32.
+const INVERSE: i32 = 954_437_177;
+/// 576 is 9 times 2 to this.
+const SHIFT: i32 = 6;
+/// With fewer tiles the time goes to reading weights, of which there are 8 times as many bytes.
+const FEWEST_TILES: usize = 12;
+/// Tiles that are multiplied by all weights before the next ones are transformed: their sums of one block nearly fit the L1.
+const PANEL: usize = 18;
 /// Tiles multiplied at once: with two vectors of sums each they fill 12 of the 16 registers.
 const ROWS: usize = 6;
-/// Tiles that are multiplied by all weights before the next ones are transformed: their sums of one block fit the L1.
-const PANEL: usize = 25;
-/// Sums four times as large must fit int32.
-const MOST_CHANNELS: usize = 1 << 10;
-/// With fewer tiles the time goes to reading weights, of which there are 3.6 times as many bytes.
-const FEWEST_TILES: usize = 40;
 
 thread_local! {
     /// Kept, so that a run allocates nothing.
@@ -56,14 +64,26 @@ struct Scratch {
     sums: Vec<i32>,
 }
 
+/// Whether no sum of levels times weights, `[out][3][3][channels]`, leaves int32 when shifted to the left by [`SHIFT`].
+fn holds(plain: &[i8], channels: usize) -> bool {
+    let most = (i32::MAX >> SHIFT) / 255;
+    let sum = |filter: &[i8], sign: i32| filter.iter().map(|w| (sign * i32::from(*w)).max(0)).sum::<i32>();
+    plain.chunks_exact(9 * channels).all(|filter| sum(filter, 1) <= most && sum(filter, -1) <= most)
+}
+
+fn tiles(output: Map) -> usize {
+    output.h.div_ceil(OUT) * output.w.div_ceil(OUT)
+}
+
 impl Winograd {
-    /// Whether a layer can be computed so, and is worth it.
-    pub(in crate::kernels) fn suits(geometry: ConvGeometry, input: Map, output: Map) -> bool {
+    /// Whether a layer can be computed so, and is worth it; `plain` is `[out][3][3][in]`.
+    pub(in crate::kernels) fn suits(plain: &[i8], geometry: ConvGeometry, input: Map, output: Map) -> bool {
         geometry.kernel == [3, 3]
             && geometry.stride == 1
-            && (16..=MOST_CHANNELS).contains(&input.c)
+            && input.c >= 16
             && output.c >= 16
-            && output.h.div_ceil(2) * output.w.div_ceil(2) >= FEWEST_TILES
+            && tiles(output) >= FEWEST_TILES
+            && holds(plain, input.c)
     }
 
     /// From `[out][3][3][in]`.
@@ -80,9 +100,9 @@ impl Winograd {
             let (block, vector) = (c / (2 * LANES), c / LANES % 2);
             for i in 0..channels {
                 let points = transform(std::array::from_fn(|tap| i16::from(filter[tap * channels + i])));
-                for (point, weight) in points.into_iter().enumerate() {
+                for (point, weight) in points.as_flattened().iter().enumerate() {
                     let pair = (block * POINTS + point) * depth + i / 2 * 2 + vector;
-                    weights[pair].0[c % LANES * 2 + i % 2] = weight;
+                    weights[pair].0[c % LANES * 2 + i % 2] = *weight;
                 }
             }
         }
@@ -92,19 +112,27 @@ impl Winograd {
 
     /// Computes the layer; `Gemm::run` has checked that every window and every output lies in its slice.
     pub(in crate::kernels) fn run(&self, kernels: &Kernels, macs: usize, input: &[u8], output: &Shared<'_>) {
-        let tiles = self.output.h.div_ceil(2) * self.output.w.div_ceil(2);
+        let (tiles, blocks) = (tiles(self.output), self.constants.len() / 2);
         let threads = kernels.threads();
-        // Each part reads all weights: not many parts, and no small ones.
-        let parts = if threads == 1 { 1 } else { even((tiles / PANEL).clamp(threads, 4 * threads), threads) };
-        kernels.for_parts(parts, macs, |part| {
-            let (start, end) = (tiles * part / parts, tiles * (part + 1) / parts);
-            let panels = (end - start).div_ceil(PANEL);
+        // Parts of the tiles each read all weights; parts of the channels each transform all levels, where tiles are few.
+        let (chunks, groups) = if threads == 1 {
+            (1, 1)
+        } else if tiles >= threads * PANEL {
+            (even((tiles / PANEL).clamp(threads, 4 * threads), threads), 1)
+        } else {
+            (1, blocks.min(threads))
+        };
+        kernels.for_parts(chunks * groups, macs, |part| {
+            let share = |part: usize, of: usize, all: usize| all * part / of..all * (part + 1) / of;
+            let (tiles, blocks) = (share(part / groups, chunks, tiles), share(part % groups, groups, blocks));
+            let panels = tiles.len().div_ceil(PANEL);
             SCRATCH.with_borrow_mut(|scratch| {
                 for panel in 0..panels {
-                    let share = |panel: usize| start + (end - start) * panel / panels;
+                    let panel = share(panel, panels, tiles.len());
+                    let panel = tiles.start + panel.start..tiles.start + panel.end;
                     // SAFETY: the CPU has the features (`Kernels`); the slices were checked by `Gemm::run`; each part
-                    // writes its own pixels.
-                    unsafe { self.panel(share(panel)..share(panel + 1), scratch, input, output) };
+                    // writes its own pixels and channels.
+                    unsafe { self.panel(panel, blocks.clone(), scratch, input, output) };
                 }
             });
         });
@@ -113,7 +141,14 @@ impl Winograd {
     /// # Safety
     /// The features of this module; windows and pixels of the tiles within input and output, which nobody else writes.
     #[target_feature(enable = "avx2")]
-    unsafe fn panel(&self, tiles: Range<usize>, scratch: &mut Scratch, input: &[u8], output: &Shared<'_>) {
+    unsafe fn panel(
+        &self,
+        tiles: Range<usize>,
+        blocks: Range<usize>,
+        scratch: &mut Scratch,
+        input: &[u8],
+        output: &Shared<'_>,
+    ) {
         let count = tiles.len();
         // A line more than what could put all points on the same lines of the cache.
         let stride = count * 2 * LANES + 16;
@@ -125,7 +160,7 @@ impl Winograd {
             for (i, tile) in tiles.clone().enumerate() {
                 self.transform_levels(tile, input, &mut scratch.levels[i * self.depth..], deep);
             }
-            for block in 0..self.constants.len() / 2 {
+            for block in blocks {
                 for point in 0..POINTS {
                     let weights = &self.weights[(block * POINTS + point) * self.depth..][..self.depth];
                     let groups = count.div_ceil(ROWS);
@@ -133,14 +168,21 @@ impl Winograd {
                         let first = count * group / groups;
                         let levels = &scratch.levels[point * deep + first * self.depth..];
                         let sums = &mut scratch.sums[point * stride + first * 2 * LANES..];
-                        match count * (group + 1) / groups - first {
-                            1 => multiply::<1>(levels, weights, sums),
-                            2 => multiply::<2>(levels, weights, sums),
-                            3 => multiply::<3>(levels, weights, sums),
-                            4 => multiply::<4>(levels, weights, sums),
-                            5 => multiply::<5>(levels, weights, sums),
-                            6 => multiply::<6>(levels, weights, sums),
-                            rows => unreachable!("a group of {rows} tiles"),
+                        let rows = count * (group + 1) / groups - first;
+                        match (rows, group) {
+                            (1, 0) => multiply::<1, true>(levels, weights, sums),
+                            (1, _) => multiply::<1, false>(levels, weights, sums),
+                            (2, 0) => multiply::<2, true>(levels, weights, sums),
+                            (2, _) => multiply::<2, false>(levels, weights, sums),
+                            (3, 0) => multiply::<3, true>(levels, weights, sums),
+                            (3, _) => multiply::<3, false>(levels, weights, sums),
+                            (4, 0) => multiply::<4, true>(levels, weights, sums),
+                            (4, _) => multiply::<4, false>(levels, weights, sums),
+                            (5, 0) => multiply::<5, true>(levels, weights, sums),
+                            (5, _) => multiply::<5, false>(levels, weights, sums),
+                            (6, 0) => multiply::<6, true>(levels, weights, sums),
+                            (6, _) => multiply::<6, false>(levels, weights, sums),
+                            rows => unreachable!("a group of {rows:?} tiles"),
                         }
                     }
                 }
@@ -153,35 +195,41 @@ impl Winograd {
 
     /// Row and column of a tile's first output pixel.
     fn place(&self, tile: usize) -> [usize; 2] {
-        let across = self.output.w.div_ceil(2);
-        [tile / across * 2, tile % across * 2]
+        let across = self.output.w.div_ceil(OUT);
+        [tile / across * OUT, tile % across * OUT]
     }
 
-    /// A tile's 4 x 4 levels of all channels, `B^T d B`, to `[point][depth]`, `stride` from one point to the next.
+    /// A tile's levels of all channels, `B^T d B`, to `[point][depth]`, `stride` from one point to the next.
     ///
     /// # Safety
-    /// As [`Winograd::panel`]; 16 points must fit `to`.
+    /// As [`Winograd::panel`]; all points must fit `to`.
     #[target_feature(enable = "avx2")]
     unsafe fn transform_levels(&self, tile: usize, input: &[u8], to: &mut [i16], stride: usize) {
         let [y, x] = self.place(tile);
-        assert!(15 * stride + self.depth <= to.len());
+        assert!((POINTS - 1) * stride + self.depth <= to.len());
         // What lies outside the last window adds to no output that is kept: anything readable will do.
         let row = |i: usize| (y + i).min(self.output.h + 1);
         let column = |j: usize| (x + j).min(self.output.w + 1);
         let at = |i: usize, j: usize| self.first + row(i) * self.input.row + column(j) * self.input.pixel;
-        let places: [[usize; 4]; 4] = std::array::from_fn(|i| std::array::from_fn(|j| at(i, j)));
+        let places: [[usize; IN]; IN] = std::array::from_fn(|i| std::array::from_fn(|j| at(i, j)));
         for c in (0..self.depth).step_by(16) {
-            // SAFETY: the window lies in the input with `SLACK` behind.
-            let load = |i: usize, j: usize| unsafe {
-                _mm256_cvtepu8_epi16(_mm_loadu_si128(input.as_ptr().add(places[i][j] + c).cast()))
-            };
-            let column = |j: usize| spread([load(0, j), load(1, j), load(2, j), load(3, j)]);
-            let columns = [column(0), column(1), column(2), column(3)];
-            for i in 0..4 {
-                let points = spread(columns.map(|column| column[i]));
-                for (j, point) in points.into_iter().enumerate() {
+            let mut columns = [[_mm256_setzero_si256(); IN]; IN];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let mut d = [_mm256_setzero_si256(); IN];
+                for (d, places) in d.iter_mut().zip(&places) {
+                    // SAFETY: the window lies in the input with `SLACK` behind.
+                    *d = unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(input.as_ptr().add(places[j] + c).cast())) };
+                }
+                *column = spread(d);
+            }
+            for i in 0..IN {
+                let mut line = [_mm256_setzero_si256(); IN];
+                for (d, column) in line.iter_mut().zip(&columns) {
+                    *d = column[i];
+                }
+                for (j, point) in spread(line).into_iter().enumerate() {
                     // SAFETY: within `to`, as asserted.
-                    unsafe { _mm256_storeu_si256(to.as_mut_ptr().add((4 * i + j) * stride + c).cast(), point) };
+                    unsafe { _mm256_storeu_si256(to.as_mut_ptr().add((IN * i + j) * stride + c).cast(), point) };
                 }
             }
         }
@@ -190,26 +238,36 @@ impl Winograd {
     /// A block of channels of a tile: `A^T m A`, requantized. `sums` has the tile's, `stride` from one point to the next.
     ///
     /// # Safety
-    /// As [`Winograd::panel`]; `sums` must hold 16 points.
+    /// As [`Winograd::panel`]; `sums` must hold all points.
     #[target_feature(enable = "avx2")]
     unsafe fn store(&self, tile: usize, block: usize, sums: &[i32], stride: usize, output: &Shared<'_>) {
-        assert!(15 * stride + 2 * LANES <= sums.len());
+        assert!((POINTS - 1) * stride + 2 * LANES <= sums.len());
         let bounds = Bounds::new(self.requant.levels);
-        let mut levels = [[_mm256_setzero_si256(); 4]; 2];
+        let inverse = _mm256_set1_epi32(INVERSE);
+        // `[row][pixel][vector]`.
+        let mut levels = [[[_mm256_setzero_si256(); 2]; OUT]; OUT];
         for vector in 0..2 {
             let constants = &self.constants[2 * block + vector];
-            // SAFETY: as asserted.
-            let load = |i: usize, j: usize| unsafe {
-                _mm256_loadu_si256(sums.as_ptr().add((4 * i + j) * stride + vector * LANES).cast())
-            };
-            let column = |j: usize| gather([load(0, j), load(1, j), load(2, j), load(3, j)]);
-            let columns = [column(0), column(1), column(2), column(3)];
             // SAFETY: 32 bytes, aligned by the layout of `Constants`.
             let start = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
+            let mut columns = [[_mm256_setzero_si256(); OUT]; IN];
+            for (j, column) in columns.iter_mut().enumerate() {
+                let mut m = [_mm256_setzero_si256(); IN];
+                for (i, m) in m.iter_mut().enumerate() {
+                    // SAFETY: as asserted.
+                    *m =
+                        unsafe { _mm256_loadu_si256(sums.as_ptr().add((IN * i + j) * stride + vector * LANES).cast()) };
+                }
+                *column = gather(m);
+            }
             for (y, levels) in levels.iter_mut().enumerate() {
-                for (x, sum) in gather(columns.map(|column| column[y])).into_iter().enumerate() {
-                    let sum = _mm256_add_epi32(_mm256_srai_epi32::<2>(sum), start);
-                    levels[2 * x + vector] = requantize(sum, constants, bounds);
+                let mut line = [_mm256_setzero_si256(); IN];
+                for (m, column) in line.iter_mut().zip(&columns) {
+                    *m = column[y];
+                }
+                for (levels, sum) in levels.iter_mut().zip(gather(line)) {
+                    let sum = _mm256_srai_epi32::<SHIFT>(_mm256_mullo_epi32(sum, inverse));
+                    levels[vector] = requantize(_mm256_add_epi32(sum, start), constants, bounds);
                 }
             }
         }
@@ -218,19 +276,22 @@ impl Winograd {
         let channels = (self.output.c - first).min(2 * LANES);
         // `narrow` leaves the two halves of each vector in either half.
         let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        for (i, levels) in levels.into_iter().enumerate().take(self.output.h - y) {
-            let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(levels), order);
-            let pixels = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
-            for (j, levels) in pixels.into_iter().enumerate().take(self.output.w - x) {
-                // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
-                unsafe {
-                    let to = output.as_mut_ptr().add(self.output.at(y + i, x + j) + first);
-                    if channels == 2 * LANES {
-                        _mm_storeu_si128(to.cast(), levels);
-                    } else {
-                        let mut bytes = [0; 16];
-                        _mm_storeu_si128(bytes.as_mut_ptr().cast(), levels);
-                        to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
+        for (i, levels) in levels.iter().enumerate().take(self.output.h - y) {
+            for (j, levels) in levels.chunks_exact(2).enumerate() {
+                let both = [levels[0][0], levels[0][1], levels[1][0], levels[1][1]];
+                let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(both), order);
+                let pixels = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+                for (j, levels) in (2 * j..).zip(pixels).take_while(|(j, _)| *j < self.output.w - x) {
+                    // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
+                    unsafe {
+                        let to = output.as_mut_ptr().add(self.output.at(y + i, x + j) + first);
+                        if channels == 2 * LANES {
+                            _mm_storeu_si128(to.cast(), levels);
+                        } else {
+                            let mut bytes = [0; 16];
+                            _mm_storeu_si128(bytes.as_mut_ptr().cast(), levels);
+                            to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
+                        }
                     }
                 }
             }
@@ -238,55 +299,73 @@ impl Winograd {
     }
 }
 
-/// `B^T d` for one column of 16 channels.
+/// `B^T d` for one column of 16 channels:
+/// `[4 0 -5 0 1 0] [0 -4 -4 1 1 0] [0 4 -4 -1 1 0] [0 -2 -1 2 1 0] [0 2 -1 -2 1 0] [0 4 0 -5 0 1]`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn spread(d: [__m256i; 4]) -> [__m256i; 4] {
+fn spread(d: [__m256i; IN]) -> [__m256i; IN] {
+    let (add, sub) = (|a, b| _mm256_add_epi16(a, b), |a, b| _mm256_sub_epi16(a, b));
+    let four = |a| _mm256_slli_epi16::<2>(a);
+    let (a, b) = (sub(d[4], four(d[2])), sub(d[3], four(d[1])));
+    let (even, odd) = (sub(d[4], d[2]), sub(d[3], d[1]));
+    let twice = add(odd, odd);
+    let (first, last) = (add(four(sub(d[0], d[2])), even), sub(sub(d[5], d[3]), four(odd)));
+    [first, add(a, b), sub(a, b), add(even, twice), sub(even, twice), last]
+}
+
+/// `A^T m` for one column of 8 channels, with the factors that [`transform`] left to it:
+/// `[1 1 1 1 1 0] [0 1 -1 2 -2 0] [0 1 1 4 4 0] [0 1 -1 8 -8 2]`. Sums may wrap around, the last ones fit again.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn gather(m: [__m256i; IN]) -> [__m256i; OUT] {
+    let (add, sub) = (|a, b| _mm256_add_epi32(a, b), |a, b| _mm256_sub_epi32(a, b));
+    let four = |a| _mm256_slli_epi32::<2>(a);
+    let (sum, difference) = (add(m[1], m[2]), sub(m[1], m[2]));
+    let (even, odd) = (add(m[3], m[4]), sub(m[3], m[4]));
+    let twice = add(odd, odd);
     [
-        _mm256_sub_epi16(d[0], d[2]),
-        _mm256_add_epi16(d[1], d[2]),
-        _mm256_sub_epi16(d[2], d[1]),
-        _mm256_sub_epi16(d[1], d[3]),
+        add(add(m[0], sum), even),
+        add(difference, twice),
+        add(sum, four(even)),
+        add(add(difference, four(twice)), add(m[5], m[5])),
     ]
 }
 
-/// `A^T m` for one column of 8 channels; sums may wrap around, the last ones fit again.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn gather(m: [__m256i; 4]) -> [__m256i; 2] {
-    let (sum, difference) = (_mm256_add_epi32(m[1], m[2]), _mm256_sub_epi32(m[1], m[2]));
-    [_mm256_add_epi32(m[0], sum), _mm256_sub_epi32(difference, m[3])]
+/// `G g G^T` times 576, but for the factors that are left to [`gather`], so that all fit 16 bits:
+/// `[6 0 0] [-4 -4 -4] [-4 4 -4] [1 2 4] [1 -2 4] [0 0 12]`.
+fn transform(g: [i16; 9]) -> [[i16; IN]; IN] {
+    let line =
+        |[a, b, c]: [i16; 3]| [6 * a, -4 * (a + b + c), -4 * (a - b + c), a + 2 * b + 4 * c, a - 2 * b + 4 * c, 12 * c];
+    let columns: [[i16; IN]; 3] = std::array::from_fn(|x| line([g[x], g[3 + x], g[6 + x]]));
+    std::array::from_fn(|y| line([columns[0][y], columns[1][y], columns[2][y]]))
 }
 
-/// `(2 G) g (2 G)^T`.
-fn transform(g: [i16; 9]) -> [i16; POINTS] {
-    let line = |g: [i16; 3]| [2 * g[0], g[0] + g[1] + g[2], g[0] - g[1] + g[2], 2 * g[2]];
-    let columns: [[i16; 4]; 3] = std::array::from_fn(|x| line([g[x], g[3 + x], g[6 + x]]));
-    let rows: [[i16; 4]; 4] = std::array::from_fn(|y| line([columns[0][y], columns[1][y], columns[2][y]]));
-    std::array::from_fn(|i| rows[i / 4][i % 4])
-}
-
-/// The sums of one point: `N` tiles times 16 channels.
+/// The sums of one point: `N` tiles times 16 channels. With `AHEAD`, as many weights behind these are fetched meanwhile.
 ///
 /// # Safety
 /// The features of this module.
 #[target_feature(enable = "avx2")]
-unsafe fn multiply<const N: usize>(levels: &[i16], weights: &[Pairs], to: &mut [i32]) {
+unsafe fn multiply<const N: usize, const AHEAD: bool>(levels: &[i16], weights: &[Pairs], to: &mut [i32]) {
     let depth = weights.len();
     assert!(N * depth <= levels.len() && N * 2 * LANES <= to.len());
     let mut sums = [[_mm256_setzero_si256(); 2]; N];
-    for pair in 0..depth / 2 {
-        // SAFETY: two vectors for each two levels; the levels as asserted.
+    let mut levels = levels.as_ptr();
+    let mut weights = weights.as_ptr();
+    for _ in 0..depth / 2 {
+        // SAFETY: two vectors for each two levels; the levels as asserted. What is fetched may lie anywhere.
         unsafe {
-            let w = weights.as_ptr().add(2 * pair);
-            let w = [w, w.add(1)].map(|w| _mm256_load_si256(w.cast()));
+            if AHEAD {
+                _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(depth).cast());
+            }
+            let w = [_mm256_load_si256(weights.cast()), _mm256_load_si256(weights.add(1).cast())];
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = levels.as_ptr().add(row * depth + 2 * pair).cast::<i32>().read_unaligned();
-                let x = _mm256_set1_epi32(x);
+                let x = _mm256_set1_epi32(levels.add(row * depth).cast::<i32>().read_unaligned());
                 for (sum, w) in sums.iter_mut().zip(w) {
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, w));
                 }
             }
+            levels = levels.add(2);
+            weights = weights.add(2);
         }
     }
     for (sum, to) in sums.iter().flatten().zip(to.chunks_exact_mut(LANES)) {
