@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("graph", &[]),
+    ("chart", &[]),
     ("kernels", &[]),
     ("data", &[]),
     ("download", &[]),
@@ -21,11 +22,13 @@ const ROOMS: [(&str, &[&str]); 14] = [
         &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis", "download", "int8_model"],
     ),
     ("cli", &["session"]),
-    ("app", &["session", "graph"]),
+    ("app", &["session", "graph", "chart"]),
 ];
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 10] = [
+    ("resvg", &["chart"]),
+    ("thread_priority", &["session"]),
     ("candle_core", &["exec", "train"]),
     ("candle_nn", &["exec", "train"]),
     ("egui", &["app"]),

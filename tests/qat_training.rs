@@ -1,6 +1,9 @@
 //! Training with fake quantization from end to end on a problem that is easy to learn: freezing, going on after an
 //! interruption, learnt step sizes, and int8 that does what was trained.
 
+#[path = "common/sides.rs"]
+mod sides;
+
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use octet::{
@@ -10,53 +13,12 @@ use octet::{
     },
     graph::{Activation, Builder, ConvSpec, FakeQuants, Graph, Op, QatLevels, Shape, StepSize},
     quant::{self, Backend, FuseOptions, QConfig},
-    train::{
-        BatchSource, Frozen, LabelledBatch, Optimizer, QatConfig, TrainConfig, TrainError, TrainEvent, TrainOutcome,
-        TrainState, Training,
-    },
+    train::{Frozen, Optimizer, QatConfig, TrainConfig, TrainError, TrainEvent, TrainOutcome, TrainState, Training},
     zoo::init,
 };
+use sides::{SIZE, Sides};
 
-const SIZE: usize = 8;
 const ON: fn() -> ControlFlow<()> = || ControlFlow::Continue(());
-
-/// Two classes: bright on the left, bright on the right.
-struct Sides {
-    count: usize,
-}
-
-impl BatchSource for Sides {
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn shuffled(&self, seed: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.count).collect();
-        order.rotate_left(seed as usize % self.count);
-        order
-    }
-
-    fn batches(
-        &self,
-        order: Vec<usize>,
-        batch: usize,
-        _augment: Option<u64>,
-    ) -> Box<dyn Iterator<Item = LabelledBatch> + '_> {
-        let batches: Vec<Vec<usize>> = order.chunks(batch).map(<[usize]>::to_vec).collect();
-        Box::new(batches.into_iter().map(|indices| {
-            let images = indices.iter().flat_map(|i| image(*i)).collect();
-            LabelledBatch { images, labels: indices.iter().map(|i| i % 2).collect() }
-        }))
-    }
-}
-
-fn image(index: usize) -> impl Iterator<Item = f32> {
-    (0..3 * SIZE * SIZE).map(move |at| {
-        let noise = ((index * 7919 + at * 104_729) % 1000) as f32 / 1000.0 - 0.5;
-        let right = at % SIZE >= SIZE / 2;
-        noise + if right == (index % 2 == 1) { 0.5 } else { -0.5 }
-    })
-}
 
 /// Every kind of site: with batch norm, depthwise, squeeze-excitation, a sum, a fixed range, a linear layer.
 fn qat_form() -> Graph {
@@ -114,7 +76,7 @@ fn it_learns_and_int8_does_what_was_trained() {
         let state = trained.fake_quants.expect("it learnt levels");
         let (fake, _) = quant::fake_quantize_qat(&trained.graph, &state, QatLevels::Int8).expect("all were seen");
         let (int8, _) = quant::convert_qat(&trained.graph, &state, QatLevels::Int8).expect("all were seen");
-        let images: Vec<f32> = (0..40).flat_map(image).collect();
+        let images: Vec<f32> = (0..40).flat_map(sides::image).collect();
         let fake = Model::new(&fake, &Device::Cpu).and_then(|m| m.run(&images, 40)).expect("it runs");
         let mut plan = Plan::new(&int8, &PlanOptions { isa: None, threads: 1 }).expect("it runs");
         let int8 = plan.run(&images, 40);

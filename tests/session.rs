@@ -1,13 +1,15 @@
 //! The session as both faces drive it: the six steps, undo, refusal, cancel, and the worker thread.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use octet::exec::float::Model;
 use octet::graph::{Graph, Op, Tensor, check};
 use octet::session::{
-    ActivationSpec, Calibration, CheckpointFile, Command, CommandKind, Control, Device, Event, FuseOptions, Method,
-    ModelConfig, ModelId, ObserverKind, QConfig, QatTraining, Recipe, Scheme, Session, SessionError, Stage, Step,
-    StepState, Study, TrainConfig, View, WeightSpec, WeightsOrigin, Worker,
+    ActivationSpec, Calibration, CheckpointFile, Command, CommandKind, Confusion, Control, Device, Event, FuseOptions,
+    Method, ModelConfig, ModelId, ObserverKind, ObserverView, Pair, Project, QConfig, QatTraining, Range, Recipe,
+    SampleScore, Scheme, Session, SessionError, Stage, Step, StepState, Study, TrainConfig, View, WeightSpec,
+    WeightsOrigin, WhatIf, Worker, layer_costs,
 };
 use tempfile::TempDir;
 
@@ -17,7 +19,10 @@ fn apply(session: &mut Session, view: &mut View, command: Command) -> Result<(),
 }
 
 fn recipe() -> Recipe {
-    Recipe { calibration: Calibration { batches: 2, batch: 16 }, ..Recipe::new(ModelId::ShuffleNetV2X05) }
+    Recipe {
+        calibration: Calibration { batches: 2, batch: 16, foresee: false },
+        ..Recipe::new(ModelId::ShuffleNetV2X05)
+    }
 }
 
 /// A session and its view after the command that ends `step`.
@@ -36,7 +41,7 @@ fn command_of(step: Step) -> Command {
         Step::Weights => Command::UseShippedWeights,
         Step::Fuse => Command::Fuse(FuseOptions::default()),
         Step::Prepare => Command::Prepare(QConfig::default()),
-        Step::Calibrate => Command::Calibrate(Calibration { batches: 2, batch: 16 }),
+        Step::Calibrate => Command::Calibrate(Calibration { batches: 2, batch: 16, foresee: false }),
         Step::Convert => Command::Convert,
     }
 }
@@ -65,7 +70,8 @@ fn a_stage_refuses_what_it_does_not_allow_and_loses_nothing() {
             Command::UseShippedWeights,
             Command::Fuse(FuseOptions::default()),
             Command::Prepare(QConfig::default()),
-            Command::Calibrate(Calibration { batches: 1, batch: 8 }),
+            Command::Calibrate(Calibration { batches: 1, batch: 8, foresee: false }),
+            Command::SetRange("fc".to_owned(), None),
             Command::Convert,
             Command::Save("never-written.octet.safetensors".into()),
         ]
@@ -96,14 +102,231 @@ fn going_back_undoes_and_the_way_forward_is_the_same() {
     apply(&mut session, &mut view, Command::BackTo(Step::Weights)).expect("back");
     assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Weights));
     assert!(view.stage_of(Step::Fuse).is_none() && view.observers.is_empty());
-    assert_eq!(view.steps()[Step::Fuse.index()].state, StepState::Ready);
-    assert_eq!(view.steps()[Step::Prepare.index()].state, StepState::Locked);
+    // What was found is not lost sight of.
+    for step in [Step::Fuse, Step::Prepare, Step::Calibrate, Step::Convert] {
+        assert_eq!(view.steps()[step.index()].state, StepState::Stale, "{}", step.title());
+    }
+    assert_eq!(view.steps()[Step::Fuse.index()].result.as_deref(), Some("56 fused"));
+    assert!(!view.allows(CommandKind::Prepare), "fusing comes first");
+    let was = view.as_it_was(Step::Calibrate).expect("a stale result");
+    assert_eq!((was.observers.len(), was.observed_images), (74, 32));
+    assert!(was.stage_of(Step::Convert).is_none() && was.stage().and_then(|s| s.done()) == Some(Step::Calibrate));
     for step in [Step::Fuse, Step::Prepare, Step::Calibrate, Step::Convert] {
         apply(&mut session, &mut view, command_of(step)).expect("forward again");
     }
     apply(&mut session, &mut view, save("b")).expect("saved");
     let read = |name: &str| std::fs::read(dir.path().join(name)).expect("a file");
     assert!(read("a") == read("b"));
+    assert!(view.steps().iter().all(|s| s.state == StepState::Done));
+}
+
+#[test]
+fn what_was_undone_comes_back_as_it_was() {
+    let (mut session, mut view) = after(Some(Step::Convert));
+    let before = view.clone();
+    for step in [Step::Calibrate, Step::Prepare, Step::Fuse] {
+        apply(&mut session, &mut view, Command::BackTo(step)).expect("back");
+    }
+    assert_eq!(view.undone(), 3);
+    while view.allows(CommandKind::Redo) {
+        apply(&mut session, &mut view, Command::Redo).expect("forward");
+    }
+    for (a, b) in view.stages.iter().zip(&before.stages) {
+        assert!(std::sync::Arc::ptr_eq(a.as_ref().expect("a stage"), b.as_ref().expect("a stage")));
+    }
+    assert_eq!((view.steps(), &view.observers, &view.recipe), (before.steps(), &before.observers, &before.recipe));
+    let error = apply(&mut session, &mut view, Command::Redo).expect_err("nothing is undone");
+    assert!(matches!(error, SessionError::NothingUndone), "{error}");
+}
+
+#[test]
+fn another_choice_ends_the_way_forward_and_keeps_the_old_result_in_sight() {
+    let (mut session, mut view) = after(Some(Step::Convert));
+    apply(&mut session, &mut view, Command::BackTo(Step::Fuse)).expect("back");
+    let qconfig: QConfig = "qnnpack".parse().expect("a qconfig");
+    apply(&mut session, &mut view, Command::Prepare(qconfig)).expect("prepared otherwise");
+    assert!(!view.allows(CommandKind::Redo) && view.undone() == 0);
+    let states = view.steps().map(|s| s.state);
+    assert_eq!(states[3..], [StepState::Done, StepState::Stale, StepState::Stale]);
+    // The old calibration stands over the old observers, not over the new ones.
+    let was = view.as_it_was(Step::Calibrate).expect("a stale result");
+    let levels = |graph: &Graph| {
+        graph.nodes.iter().find_map(|n| match &n.numeric {
+            octet::graph::Numeric::Observed(spec) => Some(spec.quant_max),
+            _ => None,
+        })
+    };
+    assert_eq!(levels(was.stage_before(Step::Calibrate).expect("prepared").graph()), Some(127));
+    assert_eq!(levels(view.stage_of(Step::Prepare).expect("prepared").graph()), Some(255));
+    apply(&mut session, &mut view, command_of(Step::Calibrate)).expect("calibrated");
+    assert_eq!(view.steps()[Step::Calibrate.index()].state, StepState::Done);
+    assert!(view.as_it_was(Step::Calibrate).is_none());
+    // Nor is what one method led to brought back into the other.
+    apply(&mut session, &mut view, Command::BackTo(Step::Fuse)).expect("back");
+    assert!(view.allows(CommandKind::Redo));
+    apply(&mut session, &mut view, Command::ChooseMethod(Method::Qat(QatTraining::default()))).expect("chosen");
+    assert!(!view.allows(CommandKind::Redo));
+    let error = apply(&mut session, &mut view, Command::Redo).expect_err("it is of the other method");
+    assert!(matches!(error, SessionError::NothingUndone), "{error}");
+    // Another model has no results yet.
+    apply(&mut session, &mut view, Command::Open(Box::new(Recipe::new(ModelId::ResNet18)))).expect("opened");
+    assert!(view.steps().iter().all(|s| s.state != StepState::Stale && s.result.is_none()));
+}
+
+#[test]
+fn every_saved_run_is_kept_in_the_project() {
+    let dir = TempDir::new().expect("a folder");
+    let project = Project::new(dir.path().join("project"));
+    let mut session = Session::new(Device::Cpu).in_project(project.clone());
+    let mut view = View::default();
+    apply(&mut session, &mut view, Command::Open(Box::new(recipe()))).expect("opened");
+    let out = dir.path().join("a.octet.safetensors");
+    apply(&mut session, &mut view, Command::RunAll(out.clone())).expect("run");
+    let Some(Stage::Saved { measured, .. }) = view.stage().map(AsRef::as_ref) else { panic!("not saved") };
+    let (runs, wrong) = project.runs().expect("a list");
+    assert!(wrong.is_empty() && runs.len() == 1, "{wrong:?}");
+    let run = &runs[0].run;
+    assert_eq!(&run.recipe, session.recipe());
+    for (kept, side) in [(run.float, measured.float), (run.int8, measured.int8)] {
+        // JSON's decimals may lose the last bit of a time.
+        assert_eq!((kept.accuracy, kept.bytes), (side.accuracy, side.bytes));
+        assert!((kept.latency_ms - side.latency_ms).abs() < 1e-9);
+    }
+    assert_eq!((run.images, run.classes), (measured.images, 10));
+    assert!((run.shrink - measured.shrink).abs() < 1e-9);
+    assert!(runs[0].has_file && run.file == out && run.weights == "shipped with Octet");
+    assert!(view.log.iter().any(|l| l.text.starts_with("Kept as run 1: ")));
+    // Where it cannot be kept, the result stands.
+    std::fs::remove_dir_all(project.folder()).expect("removed");
+    std::fs::write(project.folder(), "no folder").expect("a file");
+    apply(&mut session, &mut view, Command::Save(out)).expect("saved");
+    assert!(view.log.iter().any(|l| l.text.contains("choose another project folder")));
+}
+
+/// The range of a node set by hand decides its levels, without another image; dropped, the file is as before.
+#[test]
+fn a_range_set_by_hand_is_the_nodes_override() {
+    let node = "conv5.0";
+    let range = Range { min: -0.5, max: 1.5 };
+    let int8 = |view: &View| {
+        let graph = view.stage_of(Step::Convert).expect("converted").graph().clone();
+        graph.node(graph.find(node).expect("a node")).numeric.qparams().expect("int8")
+    };
+    let (mut session, mut view) = after(Some(Step::Convert));
+    let before = int8(&view);
+    let error = apply(&mut session, &mut view, Command::SetRange(node.to_owned(), Some(range))).expect_err("too late");
+    assert!(matches!(error, SessionError::NotAllowed { .. }), "{error}");
+    apply(&mut session, &mut view, Command::BackTo(Step::Calibrate)).expect("back");
+    let (seen, seconds) = (view.observers.clone(), view.seconds);
+    assert!(!seen.is_empty());
+    apply(&mut session, &mut view, Command::SetRange(node.to_owned(), Some(range))).expect("set");
+    assert_eq!((view.observers.clone(), view.seconds), (seen, seconds), "nothing was calibrated again");
+    let spec = session.recipe().qconfig.activation_of(node).expect("int8");
+    assert_eq!(spec.fixed, Some([range.min, range.max]));
+    apply(&mut session, &mut view, Command::Convert).expect("converted");
+    assert_eq!(int8(&view), range.qparams(&spec));
+    assert_ne!(int8(&view), before);
+
+    // Calibrated again by the recipe, it still holds; and a node that cannot have one says so.
+    apply(&mut session, &mut view, Command::BackTo(Step::Prepare)).expect("back");
+    for step in [Step::Calibrate, Step::Convert] {
+        apply(&mut session, &mut view, command_of(step)).expect("forward");
+    }
+    assert_eq!(int8(&view), range.qparams(&spec));
+    apply(&mut session, &mut view, Command::BackTo(Step::Calibrate)).expect("back");
+    for (bad, range) in [("maxpool", range), (node, Range { min: 1.0, max: f32::NAN }), ("no_such_node", range)] {
+        apply(&mut session, &mut view, Command::SetRange(bad.to_owned(), Some(range))).expect_err("refused");
+    }
+    apply(&mut session, &mut view, Command::SetRange(node.to_owned(), None)).expect("dropped");
+    assert!(session.recipe().qconfig.overrides.is_empty());
+    apply(&mut session, &mut view, Command::Convert).expect("converted");
+    assert_eq!(int8(&view), before);
+}
+
+/// Looking ahead changes nothing, is done only when asked for, and its last look is what conversion gives.
+#[test]
+fn calibration_can_look_ahead() {
+    let (mut session, mut view) = after(Some(Step::Prepare));
+    let calibration = Calibration { batches: 12, batch: 8, foresee: false };
+    apply(&mut session, &mut view, Command::Calibrate(calibration)).expect("calibrated");
+    assert!(view.if_converted.is_empty());
+    let plain = view.observers.clone();
+    apply(&mut session, &mut view, Command::Calibrate(Calibration { foresee: true, ..calibration })).expect("again");
+    let seen: Vec<_> = view.observers.iter().map(|o| ObserverView { levels: None, ..o.clone() }).collect();
+    assert_eq!(seen, *plain);
+    assert!(view.observers.iter().all(|o| o.levels.is_some_and(|(low, high, _)| low < high)));
+    let looks: Vec<usize> = view.if_converted.iter().map(|look| look.images).collect();
+    assert_eq!(looks, [16, 32, 48, 64, 80, 96], "every second batch: eight looks at most");
+    assert!(view.if_converted.iter().all(|look| look.sample == 256 && look.accuracy > 0.5), "{:?}", view.if_converted);
+
+    let Some(Stage::Calibrated { graph, observers, before, .. }) = view.stage().map(AsRef::as_ref) else {
+        panic!("calibrated");
+    };
+    let what_if =
+        WhatIf::new(before.opened.clone(), graph.clone(), observers.clone(), session.recipe().qconfig.clone());
+    let score = |node: &str, range: Option<Range>| {
+        let mut last = None;
+        let id = graph.find(node).expect("a node");
+        let hear = &mut |score: SampleScore| {
+            last = Some(score);
+            ControlFlow::Continue(())
+        };
+        what_if.run(id, range, hear).expect("it runs");
+        last.expect("labels")
+    };
+    let own = score("fc", None);
+    assert_eq!((own.seen, own.of), (256, 256));
+    let last = view.if_converted.last().expect("looks").accuracy;
+    assert!((own.right as f64 / 256.0 - last).abs() < 1e-12);
+    // All but nothing of the input is left.
+    let blind = score("quant", Some(Range { min: 0.0, max: 1e-3 }));
+    assert!(blind.right < own.right / 2, "{blind:?} {own:?}");
+}
+
+/// The confusion matrices add up to the accuracies that were measured, and every flip is one.
+#[test]
+fn what_int8_changes_is_told_image_by_image_and_layer_by_layer() {
+    let dir = TempDir::new().expect("a folder");
+    let (mut session, mut view) = after(Some(Step::Convert));
+    apply(&mut session, &mut view, Command::Save(dir.path().join("a"))).expect("saved");
+    let Some(Stage::Saved { measured, before, graph, .. }) = view.stage().map(AsRef::as_ref) else { panic!("saved") };
+    let float = view.stage_of(Step::Fuse).expect("fused").graph().clone();
+    let pair = Pair { opened: before.opened.clone(), float, converted: graph.clone() };
+    let mut last = None;
+    pair.verdicts(usize::MAX, &mut |so_far| {
+        last = Some(so_far);
+        ControlFlow::Continue(())
+    })
+    .expect("both run");
+    let all = last.expect("labels");
+    assert_eq!((all.seen, all.of), (measured.images, measured.images));
+    let found = all.found;
+    let share = |c: &Confusion| f64::from(c.right()) / f64::from(c.total());
+    assert!((share(&found.int8) - measured.int8.accuracy.expect("labels")).abs() < 1e-12);
+    // Fusing may turn a tie.
+    assert!((share(&found.float) - measured.float.accuracy.expect("labels")).abs() < 1e-3);
+    let lost = found.flipped.len() as i64 - found.gained as i64;
+    assert_eq!(i64::from(found.float.right()) - i64::from(found.int8.right()), lost);
+    for flip in &found.flipped {
+        assert_eq!(before.opened.dataset.valid.label(flip.image), Some(flip.label));
+        assert!(flip.float.class == flip.label && flip.int8.class != flip.label, "{flip:?}");
+    }
+
+    let mut errors = Vec::new();
+    pair.layer_errors(48, &mut |so_far| {
+        errors.push((so_far.seen, so_far.found));
+        ControlFlow::Continue(())
+    })
+    .expect("both run");
+    assert_eq!(errors.iter().map(|(seen, _)| *seen).collect::<Vec<_>>(), [32, 48]);
+    let errors = &errors.last().expect("answers").1;
+    assert_eq!(errors[0].name, "quant");
+    assert!(errors[0].sqnr_db > 30.0, "one rounding: {:?}", errors[0]);
+    let fc = errors.iter().find(|e| e.name == "fc").expect("the last layer");
+    assert!(fc.sqnr_db > 10.0 && fc.sqnr_db < errors[0].sqnr_db && fc.cosine > 0.95, "{fc:?}");
+    assert!(errors.iter().all(|e| e.cosine <= 1.0 + 1e-9 && !e.sqnr_db.is_nan()));
+    let costs = layer_costs(graph, 1).expect("it is planned");
+    assert!(costs.iter().any(|c| c.time.name == "fc") && costs.iter().all(|c| c.time.micros >= 0.0));
 }
 
 /// fbgemm's kernels would clip sums at 0..255 where trained weights meet real images; at 0..127 they hardly can.
@@ -147,7 +370,8 @@ fn a_switched_off_fusion_leaves_its_batch_norm_in_float_with_a_warning_and_still
     apply(&mut session, &mut view, Command::Prepare(QConfig::default())).expect("prepared");
     assert!(kinds(&view).contains(&("conv5.1", "no_kernel")), "{:?}", kinds(&view));
     assert!(view.log.iter().any(|l| l.text.contains("`conv5.1`") && l.text.contains("fuse it")), "it is in the log");
-    apply(&mut session, &mut view, Command::Calibrate(Calibration { batches: 4, batch: 32 })).expect("calibrated");
+    apply(&mut session, &mut view, Command::Calibrate(Calibration { batches: 4, batch: 32, foresee: false }))
+        .expect("calibrated");
     apply(&mut session, &mut view, Command::Convert).expect("a mixed graph");
     apply(&mut session, &mut view, Command::Save(dir.path().join("mixed"))).expect("saved, read back and run");
     let Some(Stage::Saved { measured, .. }) = view.stage().map(AsRef::as_ref) else { panic!("saved") };
@@ -364,7 +588,7 @@ fn cancel_ends_calibration_and_training_within_a_second() {
 
     run(&worker, &mut view, Command::Fuse(FuseOptions::default()));
     run(&worker, &mut view, Command::Prepare(QConfig::default()));
-    let calibration = Calibration { batches: 187, batch: 32 };
+    let calibration = Calibration { batches: 187, batch: 32, foresee: false };
     let begun = |v: &View| v.observed_images > 0;
     let took = cancelled_after(&worker, &mut view, Command::Calibrate(calibration), begun);
     assert!(took < Duration::from_secs(1), "calibration took {took:?} to stop");
@@ -468,7 +692,7 @@ fn pause_halts_and_resume_goes_on() {
         run(&worker, &mut view, command_of(step));
     }
     view.finished = None;
-    assert!(worker.send(Command::Calibrate(Calibration { batches: 150, batch: 32 })));
+    assert!(worker.send(Command::Calibrate(Calibration { batches: 150, batch: 32, foresee: false })));
     while view.observed_images == 0 {
         worker.drain(&mut view);
     }
@@ -506,7 +730,7 @@ fn taking_events_in_costs_a_frame_next_to_nothing() {
         run(&worker, &mut view, command_of(step));
     }
     view.finished = None;
-    assert!(worker.send(Command::Calibrate(Calibration { batches: 180, batch: 32 })));
+    assert!(worker.send(Command::Calibrate(Calibration { batches: 180, batch: 32, foresee: false })));
     let mut longest = Duration::ZERO;
     while view.finished.is_none() {
         // As often as a screen draws.

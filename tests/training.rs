@@ -1,5 +1,8 @@
 //! Training from end to end on a problem that is easy to learn.
 
+#[path = "common/sides.rs"]
+mod sides;
+
 use std::{
     ops::ControlFlow,
     sync::atomic::{AtomicUsize, Ordering},
@@ -8,49 +11,10 @@ use std::{
 use octet::{
     exec::float::Device,
     graph::{Activation, Builder, ConvSpec, Graph, Op, Shape},
-    train::{BatchSource, LabelledBatch, Optimizer, TrainConfig, TrainError, TrainEvent, TrainOutcome, train},
+    train::{Optimizer, TrainConfig, TrainError, TrainEvent, TrainOutcome, train},
     zoo::init,
 };
-
-const SIZE: usize = 8;
-
-/// Two classes: bright on the left, bright on the right.
-struct Sides {
-    count: usize,
-}
-
-impl BatchSource for Sides {
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn shuffled(&self, seed: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.count).collect();
-        order.rotate_left(seed as usize % self.count);
-        order
-    }
-
-    fn batches(
-        &self,
-        order: Vec<usize>,
-        batch: usize,
-        _augment: Option<u64>,
-    ) -> Box<dyn Iterator<Item = LabelledBatch> + '_> {
-        let batches: Vec<Vec<usize>> = order.chunks(batch).map(<[usize]>::to_vec).collect();
-        Box::new(batches.into_iter().map(|indices| {
-            let images = indices.iter().flat_map(|i| image(*i)).collect();
-            LabelledBatch { images, labels: indices.iter().map(|i| i % 2).collect() }
-        }))
-    }
-}
-
-fn image(index: usize) -> impl Iterator<Item = f32> {
-    (0..3 * SIZE * SIZE).map(move |at| {
-        let noise = ((index * 7919 + at * 104_729) % 1000) as f32 / 1000.0 - 0.5;
-        let right = at % SIZE >= SIZE / 2;
-        noise + if right == (index % 2 == 1) { 0.5 } else { -0.5 }
-    })
-}
+use sides::{SIZE, Sides};
 
 fn tiny() -> Graph {
     let (mut b, x) = Builder::new("tiny", Shape::new(3, SIZE, SIZE));

@@ -3,14 +3,40 @@
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use super::choices::Choices;
-
 /// Which field a dialog fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Weights,
     Data,
     Out,
+    /// An int8 file, a recipe or a kept run.
+    Recipe,
+    /// Where charts and tables go.
+    Charts,
+}
+
+impl Field {
+    /// As the palette names it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Weights => "Choose a weights file\u{2026}",
+            Self::Data => "Choose a folder of images\u{2026}",
+            Self::Out => "Name the int8 file\u{2026}",
+            Self::Recipe => "Open an int8 file, a recipe or a run\u{2026}",
+            Self::Charts => "Choose a folder for charts\u{2026}",
+        }
+    }
+}
+
+/// How it stands with a dialog.
+#[derive(Debug)]
+pub(super) enum Finished {
+    /// It is still open.
+    Open,
+    /// It was closed without a choice.
+    Nothing,
+    /// This was picked.
+    Picked(Field, PathBuf),
 }
 
 /// A dialog that is open.
@@ -30,6 +56,10 @@ impl Browsing {
                 Field::Weights => dialog.add_filter("State dict", &["pth", "pt", "safetensors"]).pick_file(),
                 Field::Data => dialog.pick_folder(),
                 Field::Out => dialog.set_file_name("model.octet.safetensors").save_file(),
+                Field::Recipe => {
+                    dialog.add_filter("Int8 file, recipe, run", &["safetensors", "toml", "json"]).pick_file()
+                }
+                Field::Charts => dialog.pick_folder(),
             };
             // The window may be gone by now.
             if sender.send(path).is_ok() {
@@ -40,20 +70,12 @@ impl Browsing {
         Some(Self { field, picked })
     }
 
-    /// Fills the field once something was picked; whether the dialog is closed.
-    pub fn finish(&self, choices: &mut Choices) -> bool {
+    /// What was picked, once the dialog is closed.
+    pub fn finish(&self) -> Finished {
         match self.picked.try_recv() {
-            Ok(Some(path)) => {
-                let path = path.display().to_string();
-                match self.field {
-                    Field::Weights => choices.weights = path,
-                    Field::Data => choices.data = path,
-                    Field::Out => choices.out = path,
-                }
-                true
-            }
-            Ok(None) | Err(TryRecvError::Disconnected) => true,
-            Err(TryRecvError::Empty) => false,
+            Ok(Some(path)) => Finished::Picked(self.field, path),
+            Ok(None) | Err(TryRecvError::Disconnected) => Finished::Nothing,
+            Err(TryRecvError::Empty) => Finished::Open,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::session::{
-    ActivationSpec, Backend, Calibration, Catalog, FuseOptions, ModelId, Place, PreprocessChoice, PublishedWeights,
-    QConfig, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
+    ActivationSpec, Backend, Calibration, Catalog, FuseOptions, Method, ModelId, Place, PreprocessChoice,
+    PublishedWeights, QConfig, QatTraining, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.
@@ -27,6 +27,10 @@ pub struct Choices {
     pub place: Place,
     /// How to train.
     pub train: TrainConfig,
+    /// Whether it is trained with fake quantization: the second method.
+    pub by_qat: bool,
+    /// And how.
+    pub qat: QatTraining,
     /// Fusions that are switched off, by the layer's name.
     pub unfused: BTreeSet<String>,
     /// How activations and weights become int8, layer by layer.
@@ -53,15 +57,22 @@ impl Choices {
             entry: String::new(),
             place: Place::from_env(),
             train: recipe.train,
+            by_qat: false,
+            qat: QatTraining::default(),
             unfused: BTreeSet::new(),
             qconfig: recipe.qconfig,
-            calibration: recipe.calibration,
+            calibration: Calibration { foresee: true, ..recipe.calibration },
             out: String::new(),
             folder,
             layers_of: recipe.model,
         };
         choices.name_the_file();
         choices
+    }
+
+    /// Where files go unless they are named.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
     }
 
     /// The int8 file is named after the model.
@@ -113,6 +124,11 @@ impl Choices {
         }
     }
 
+    /// The method as chosen.
+    pub fn method(&self) -> Method {
+        if self.by_qat { Method::Qat(self.qat) } else { Method::Ptq }
+    }
+
     /// The fusions as chosen.
     pub fn fuse(&self) -> FuseOptions {
         FuseOptions { disabled: self.unfused.clone() }
@@ -129,8 +145,40 @@ impl Choices {
             qconfig: self.qconfig.clone(),
             calibration: self.calibration,
             train: self.train,
+            method: self.method(),
             ..Recipe::new(self.model)
         }
+    }
+
+    /// Takes over everything that a recipe says; where files go stays.
+    pub fn take_recipe(&mut self, recipe: &Recipe) {
+        self.model = recipe.model;
+        self.weights = match &recipe.weights {
+            WeightsChoice::File(path) => path.display().to_string(),
+            WeightsChoice::Automatic | WeightsChoice::Train => String::new(),
+        };
+        self.data = match &recipe.data {
+            Source::Sample => String::new(),
+            Source::Path(path) => path.display().to_string(),
+        };
+        self.preprocess = recipe.preprocess.clone();
+        self.train = recipe.train;
+        self.by_qat = !recipe.method.is_ptq();
+        if let Method::Qat(training) = recipe.method {
+            self.qat = training;
+        }
+        self.unfused = recipe.unfused.clone();
+        self.qconfig = recipe.qconfig.clone();
+        // Whether accuracy is foreseen while calibrating is the window's, and in no file.
+        self.calibration = Calibration { foresee: self.calibration.foresee, ..recipe.calibration };
+        self.layers_of = recipe.model;
+        self.name_the_file();
+    }
+
+    /// Back to the embedded sample, with the weights that come with it.
+    pub fn take_sample(&mut self) {
+        self.data.clear();
+        self.weights.clear();
     }
 
     /// Whether opening would give another model, other data or other inputs than `recipe` has.

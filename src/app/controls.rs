@@ -105,6 +105,16 @@ pub fn step_mark(ui: &Ui, centre: egui::Pos2, state: StepState, current: bool) {
             let ink = if current { p.accent_ink } else { p.text };
             painter.circle_stroke(centre, 7.5, Stroke::new(1.5, ink));
         }
+        StepState::Stale => {
+            // A ring with a gap and an arrow: round again.
+            let ink = Tone::Observed.ink(p.dark);
+            let at = |turn: f32| centre + 7.0 * egui::Vec2::angled(turn * std::f32::consts::TAU);
+            let ring: Vec<_> = (0..=18).map(|i| at(i as f32 / 18.0 * 0.8)).collect();
+            let tip = at(0.8);
+            painter.add(Shape::line(ring, Stroke::new(1.5, ink)));
+            let arrow = [vec2(-4.5, -0.5), vec2(0.0, 0.0), vec2(0.5, 4.5)].map(|d| tip + d);
+            painter.add(Shape::line(arrow.to_vec(), Stroke::new(1.5, ink)));
+        }
         StepState::Locked => {
             painter.circle_stroke(centre, 7.5, Stroke::new(1.0, p.edge));
             painter.hline(centre.x - 3.0..=centre.x + 3.0, centre.y, Stroke::new(1.0, p.edge));

@@ -23,12 +23,16 @@ const FALLBACKS: [&str; 8] = [
     "C:\\Windows\\Fonts\\msyh.ttc",
 ];
 
+/// The faces for words, regular and semibold, for pictures outside of the window.
+pub(super) const WORDS: [&[u8]; 2] =
+    [include_bytes!("../../assets/fonts/Inter-Regular.otf"), include_bytes!("../../assets/fonts/Inter-SemiBold.otf")];
+
 /// The embedded faces alone: the same on every machine, so pictures in tests are too.
 pub fn embedded() -> FontDefinitions {
     let mut fonts = FontDefinitions::empty();
     let faces: [(&str, &'static [u8]); 3] = [
-        ("inter", include_bytes!("../../assets/fonts/Inter-Regular.otf")),
-        ("inter-semibold", include_bytes!("../../assets/fonts/Inter-SemiBold.otf")),
+        ("inter", WORDS[0]),
+        ("inter-semibold", WORDS[1]),
         ("jetbrains-mono", include_bytes!("../../assets/fonts/JetBrainsMono-Regular.ttf")),
     ];
     for (name, data) in faces {

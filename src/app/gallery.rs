@@ -11,7 +11,7 @@ use eframe::egui::{
 };
 
 use super::theme::{self, Tone, Type};
-use crate::session::{Dataset, Image, Probe, thumbnail};
+use crate::session::{Dataset, Image, Probe, held_out_thumbnail, thumbnail};
 
 /// Side of a thumbnail in points, and in pixels on a screen of double density.
 pub(super) const SIDE: f32 = 52.0;
@@ -51,17 +51,24 @@ impl Picture {
 
 type Answer = (usize, Result<Image, String>);
 
-/// Thumbnails of training images, by the image's number.
+/// Thumbnails of training images, or of those held out, by the image's number.
 #[derive(Debug, Default)]
 pub(super) struct Thumbnails {
+    held_out: bool,
     loaded: BTreeMap<usize, Result<Picture, String>>,
     loading: Option<(Vec<usize>, Probe<Answer>)>,
 }
 
 impl Thumbnails {
+    /// Of held-out images.
+    pub fn held_out() -> Self {
+        Self { held_out: true, ..Self::default() }
+    }
+
     /// Takes what was decoded, and has decoded what is seen and not there yet.
     pub fn load(&mut self, ctx: &Context, dataset: &Arc<Dataset>, seen: &[usize]) {
-        let Self { loaded, loading } = self;
+        let Self { held_out, loaded, loading } = self;
+        let decode = if *held_out { held_out_thumbnail } else { thumbnail };
         let more = loading.as_ref().is_some_and(|(_, probe)| {
             probe.drain(|(image, decoded)| {
                 let picture = decoded.map(|decoded| Picture::new(ctx, &format!("thumbnail {image}"), &decoded));
@@ -82,7 +89,7 @@ impl Thumbnails {
         let (wake, data, list) = (ctx.clone(), dataset.clone(), missing.clone());
         let job = move |emit: &mut dyn FnMut(Answer) -> ControlFlow<()>| {
             for image in list {
-                if emit((image, thumbnail(&data, image, PIXELS))).is_break() {
+                if emit((image, decode(&data, image, PIXELS))).is_break() {
                     return;
                 }
             }

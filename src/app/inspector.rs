@@ -6,7 +6,7 @@ use eframe::egui::{Align, Label, Layout, RichText, Ui};
 
 use super::graph_view::{self, Selection};
 use super::number;
-use super::plot::{Histogram, histogram_ui};
+use super::plot::{Histogram, Row, histogram_ui, row_ui};
 use super::theme::{self, Tone, Type};
 use crate::graph::{Graph, Node, Numeric, Op, Scheme, Weight};
 
@@ -17,7 +17,18 @@ const BINS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Inspector {
     /// Kept while the same node of the same graph is shown.
-    weights: Option<(Arc<Graph>, String, Option<Histogram>)>,
+    weights: Option<Weights>,
+}
+
+/// A node's weights for eyes.
+#[derive(Debug)]
+struct Weights {
+    of: (Arc<Graph>, String),
+    /// The largest of each output channel.
+    largest: Row,
+    /// Whose weights the histogram counts; all of them where none is picked.
+    channel: Option<usize>,
+    histogram: Option<Histogram>,
 }
 
 /// Draws the inspector of `graph`'s selected node; with nothing selected, of the graph as a whole.
@@ -180,27 +191,63 @@ fn fused_ui(ui: &mut Ui, node: &Node) {
 
 fn weights_ui(ui: &mut Ui, inspector: &mut Inspector, graph: &Arc<Graph>, node: &Node) {
     let Some(weight) = node.op.weight() else { return };
-    let kept = inspector.weights.as_ref().is_some_and(|(g, name, _)| Arc::ptr_eq(g, graph) && *name == node.name);
+    let kept = inspector.weights.as_ref().is_some_and(|w| Arc::ptr_eq(&w.of.0, graph) && w.of.1 == node.name);
     if !kept {
-        inspector.weights = Some((graph.clone(), node.name.clone(), weight_histogram(weight)));
+        let largest = Row::of_channels(largest(weight), "largest |w|", weight_tone(weight));
+        let histogram = weight_histogram(weight, None);
+        inspector.weights = Some(Weights { of: (graph.clone(), node.name.clone()), largest, channel: None, histogram });
     }
+    let Some(weights) = &mut inspector.weights else { return };
     ui.add_space(theme::GAP);
-    match &inspector.weights {
-        Some((_, _, Some(histogram))) => histogram_ui(ui, "Weights", "weight", histogram),
-        Some((_, _, None)) | None => note_ui(ui, "Weights", "No finite values."),
+    let title = weights.channel.map_or("Weights".to_owned(), |c| format!("Weights of channel {c}"));
+    match &weights.histogram {
+        Some(histogram) => histogram_ui(ui, &title, "weight", histogram),
+        None => note_ui(ui, "Weights", "No finite values."),
+    }
+    let mut channel = weights.channel;
+    if let Some(picked) = row_ui(ui, "Channel by channel", &weights.largest, channel) {
+        channel = if channel == Some(picked) { None } else { Some(picked) };
+    }
+    if channel.is_some() && ui.button("All channels").clicked() {
+        channel = None;
+    }
+    if channel != weights.channel {
+        weights.channel = channel;
+        weights.histogram = weight_histogram(weight, channel);
+    }
+}
+
+fn weight_tone(weight: &Weight) -> Tone {
+    match weight {
+        Weight::Float(_) => Tone::Float,
+        Weight::Int8(_) => Tone::Int8,
     }
 }
 
 /// Of the values that the weight stands for: an int8 weight is taken times its scales.
-fn weight_histogram(weight: &Weight) -> Option<Histogram> {
+fn values(weight: &Weight) -> Vec<f32> {
     match weight {
-        Weight::Float(t) => Histogram::of(t.data.iter().copied(), BINS, Tone::Float),
+        Weight::Float(t) => t.data.to_vec(),
         Weight::Int8(q) => {
             let per_channel = (q.data.len() / q.shape[0].max(1)).max(1);
-            let values = q.data.iter().enumerate().map(|(i, v)| f32::from(*v) * q.scale(i / per_channel));
-            Histogram::of(values, BINS, Tone::Int8)
+            q.data.iter().enumerate().map(|(i, v)| f32::from(*v) * q.scale(i / per_channel)).collect()
         }
     }
+}
+
+/// Of one output channel, or of all.
+fn weight_histogram(weight: &Weight, channel: Option<usize>) -> Option<Histogram> {
+    let values = values(weight);
+    let per_channel = (values.len() / weight.shape()[0].max(1)).max(1);
+    let some = channel.map_or(&values[..], |c| &values[c * per_channel..(c + 1) * per_channel]);
+    Histogram::of(some.iter().copied(), BINS, weight_tone(weight))
+}
+
+/// The weight farthest from zero of each output channel.
+fn largest(weight: &Weight) -> Vec<f32> {
+    let values = values(weight);
+    let per_channel = (values.len() / weight.shape()[0].max(1)).max(1);
+    values.chunks(per_channel).map(|c| c.iter().fold(0.0_f32, |m, w| m.max(w.abs()))).collect()
 }
 
 fn dims(shape: String) -> String {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use eframe::egui::{self, Ui};
 
 use super::choices::Choices;
+use super::memory::{self, Memory};
 use super::workbench::{Request, Workbench, workbench_ui};
 use super::{fonts, theme};
-use crate::session::{Device, View, Worker};
+use crate::session::{Device, Project, Session, View, Worker};
 
 /// Why there is no window. Each message names the command that does the same without one.
 #[derive(Debug, thiserror::Error)]
@@ -37,16 +38,19 @@ pub fn run() -> Result<(), AppError> {
     let opened = Arc::new(AtomicBool::new(false));
     quiet_until(opened.clone());
     let flag = opened.clone();
+    let memory = memory::place().map(|path| Memory::load(&path)).unwrap_or_default();
+    let size = memory.size;
     let result = catch_unwind(AssertUnwindSafe(|| {
         eframe::run_native(
             "Octet",
-            options(),
+            options(size),
             Box::new(move |cc| {
                 flag.store(true, Ordering::Relaxed);
                 cc.egui_ctx.set_fonts(fonts::with_system_fallback());
                 theme::install(&cc.egui_ctx);
                 let ctx = cc.egui_ctx.clone();
-                let window = Window::new(Choices::new(folder()), move || ctx.request_repaint())?;
+                let mut window = Window::new(Choices::new(folder()), move || ctx.request_repaint())?;
+                window.remember(&cc.egui_ctx, memory, memory::place());
                 Ok(Box::new(window))
             }),
         )
@@ -70,12 +74,12 @@ fn reason(error: &eframe::Error) -> String {
     }
 }
 
-fn options() -> eframe::NativeOptions {
+fn options(size: Option<[f32; 2]>) -> eframe::NativeOptions {
     eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()
             .with_title("Octet")
             .with_app_id("octet")
-            .with_inner_size([1280.0, 820.0])
+            .with_inner_size(size.unwrap_or([1280.0, 820.0]))
             .with_min_inner_size([560.0, 340.0]),
         ..Default::default()
     }
@@ -123,6 +127,9 @@ pub struct Window {
     worker: Worker,
     view: View,
     bench: Workbench,
+    /// Where what is remembered is written, and what is there.
+    memory_file: Option<PathBuf>,
+    remembered: Memory,
 }
 
 impl Window {
@@ -131,8 +138,46 @@ impl Window {
     /// # Errors
     /// The system's, where it gives no thread.
     pub fn new(choices: Choices, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
-        let worker = Worker::spawn(Device::Cpu, wake)?;
-        Ok(Self { worker, view: View::default(), bench: Workbench::new(choices) })
+        let session = Session::new(Device::Cpu).in_project(Project::new(choices.folder()));
+        let worker = Worker::with(session, wake)?;
+        Ok(Self {
+            worker,
+            view: View::default(),
+            bench: Workbench::new(choices),
+            memory_file: None,
+            remembered: Memory::default(),
+        })
+    }
+
+    /// Looks as it did when it was closed, and writes to `file` what changes from now on.
+    pub fn remember(&mut self, ctx: &egui::Context, memory: Memory, file: Option<PathBuf>) {
+        // Ctrl and plus are ours, to stay within the limits and to be remembered.
+        ctx.options_mut(|options| options.zoom_with_keyboard = false);
+        if let Some(theme) = memory.theme {
+            ctx.set_theme(theme);
+        }
+        if let Some(zoom) = memory.zoom {
+            ctx.set_zoom_factor(zoom);
+        }
+        self.remembered = memory.clone();
+        self.bench.memory = memory;
+        self.memory_file = file;
+    }
+
+    /// Writes what changed, once the pointer rests: a window that is being resized would write all the time.
+    fn write_memory(&mut self, ctx: &egui::Context) {
+        let (down, size) = ctx.input(|i| (i.pointer.any_down(), i.viewport().inner_rect.map(|r| r.size())));
+        if let Some(size) = size {
+            self.bench.memory.size = Some([size.x.round(), size.y.round()]);
+        }
+        if down || self.bench.memory == self.remembered {
+            return;
+        }
+        self.remembered = self.bench.memory.clone();
+        if let Some(file) = &self.memory_file {
+            // A folder that cannot be written costs the next start its memory, and this one nothing.
+            let _ = self.remembered.save(file);
+        }
     }
 
     /// What the session has told.
@@ -153,6 +198,7 @@ impl Window {
     /// Draws a frame and passes on what was asked for.
     pub fn ui(&mut self, ui: &mut Ui) {
         workbench_ui(ui, &mut self.bench, &self.view);
+        self.write_memory(ui.ctx());
         for request in self.bench.take_requests() {
             match request {
                 Request::Command(command) => {

@@ -2,15 +2,22 @@
 //!
 //! The only room that knows egui. Colours, sizes and spacing are in [`theme`] and nowhere else.
 
+mod actions;
+mod asked;
 mod browse;
 pub mod choices;
 mod controls;
+mod drops;
 pub mod fonts;
+mod fuzzy;
 mod gallery;
 pub mod graph_view;
+mod help;
 pub mod inspector;
 mod launch;
+pub mod memory;
 pub mod number;
+mod palette;
 pub mod plot;
 mod preprocessing;
 mod rail;

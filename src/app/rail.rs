@@ -13,7 +13,8 @@ use crate::session::{StepState, StepView, View};
 pub(super) fn rail_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
     ui.spacing_mut().item_spacing.y = theme::GRID;
     for step in view.steps() {
-        if step_ui(ui, &step, bench.place == Place::Step && bench.step == step.step, narrow) {
+        let title = step.step.title_in(&bench.choices.method());
+        if step_ui(ui, &step, title, bench.place == Place::Step && bench.step == step.step, narrow) {
             bench.go(step.step);
         }
     }
@@ -73,10 +74,10 @@ fn ground_ui(ui: &Ui, rect: Rect, response: &egui::Response, current: bool) {
     }
 }
 
-fn step_ui(ui: &mut Ui, step: &StepView, current: bool, narrow: bool) -> bool {
+fn step_ui(ui: &mut Ui, step: &StepView, title: &str, current: bool, narrow: bool) -> bool {
     let p = theme::palette(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 44.0), Sense::click());
-    let title = format!("{} {}", step.step.index() + 1, step.step.title());
+    let title = format!("{} {}", step.step.index() + 1, title);
     let word = word(step);
     response.widget_info(|| WidgetInfo::selected(Role::Button, true, current, format!("{title}, {word}")));
     ground_ui(ui, rect, &response, current);
@@ -91,7 +92,7 @@ fn step_ui(ui: &mut Ui, step: &StepView, current: bool, narrow: bool) -> bool {
         return response.on_hover_text(format!("{title}: {word}")).clicked();
     }
     let (font, ink) = match step.state {
-        StepState::Locked => (Type::Body.font(), p.weak),
+        StepState::Locked | StepState::Stale => (Type::Body.font(), p.weak),
         StepState::Ready | StepState::Running | StepState::Done => (Type::Body.strong(), p.strong),
     };
     let left = rect.left() + 36.0;
@@ -109,6 +110,8 @@ fn word(step: &StepView) -> String {
         (StepState::Running, _) => "running".to_owned(),
         (StepState::Done, Some(result)) => result.clone(),
         (StepState::Done, None) => "done".to_owned(),
+        (StepState::Stale, Some(result)) => format!("{result}, run again"),
+        (StepState::Stale, None) => "run again".to_owned(),
         (StepState::Ready, _) => "ready".to_owned(),
         (StepState::Locked, _) => "locked".to_owned(),
     }

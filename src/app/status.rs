@@ -1,6 +1,6 @@
 //! Below: how far the running command is, how long it still takes, and the log.
 
-use eframe::egui::{self, Align, Align2, Layout, RichText, ScrollArea, Ui};
+use eframe::egui::{self, Align, Align2, Layout, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
 use super::controls::{progress_ui, transfer_ui};
 use super::number;
@@ -22,6 +22,13 @@ pub(super) struct Log {
 struct Clock {
     what: &'static str,
     began: f64,
+}
+
+impl Log {
+    /// Opens or closes it.
+    pub fn toggle(&mut self) {
+        self.open = !self.open;
+    }
 }
 
 pub(super) fn status_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, low: bool) {
@@ -104,7 +111,8 @@ fn last_line_ui(ui: &mut Ui, view: &View) {
 fn log_ui(ui: &mut Ui, log: &mut Log, view: &View) {
     ui.horizontal(|ui| {
         let field = egui::TextEdit::singleline(&mut log.filter).hint_text("Filter the log").desired_width(200.0);
-        ui.add(field.align(Align2::LEFT_CENTER));
+        let field = ui.add(field.align(Align2::LEFT_CENTER));
+        field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Filter the log"));
         if ui.button("Copy log").clicked() {
             let all: Vec<&str> = view.log.iter().map(|l| l.text.as_str()).collect();
             ui.ctx().copy_text(all.join("\n"));

@@ -30,6 +30,8 @@ pub const INSPECTOR: f32 = 288.0;
 pub const NARROW: f32 = 1000.0;
 /// Below this height the log hides.
 pub const LOW: f32 = 700.0;
+/// How much of a stale result shows.
+pub const STALE: f32 = 0.55;
 /// Height of a small chart.
 pub const CHART: f32 = 160.0;
 /// Width of a card of the graph, before zoom.
@@ -248,6 +250,31 @@ pub fn series(index: usize, dark: bool) -> Color32 {
     if index.is_multiple_of(2) { p.accent_ink } else { p.weak }
 }
 
+/// A sequential scale of heat, from nothing (0) to the most (1), in the manner of viridis; it starts at the theme's own
+/// ground, so that nothing looks like nothing.
+pub fn heat(share: f32, dark: bool) -> Color32 {
+    const DARK: [[f32; 3]; 5] =
+        [[29.0, 33.0, 40.0], [59.0, 62.0, 120.0], [38.0, 118.0, 142.0], [61.0, 178.0, 122.0], [240.0, 225.0, 60.0]];
+    const LIGHT: [[f32; 3]; 5] =
+        [[240.0, 241.0, 244.0], [167.0, 214.0, 170.0], [53.0, 160.0, 140.0], [50.0, 96.0, 140.0], [62.0, 30.0, 100.0]];
+    let stops = if dark { &DARK } else { &LIGHT };
+    let at = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 } * (stops.len() - 1) as f32;
+    let i = (at as usize).min(stops.len() - 2);
+    let mix = |c: usize| (stops[i][c] + (stops[i + 1][c] - stops[i][c]) * (at - i as f32)).round() as u8;
+    Color32::from_rgb(mix(0), mix(1), mix(2))
+}
+
+/// Black or white, whichever is read on `fill`.
+pub fn on(fill: Color32) -> Color32 {
+    let linear = |v: u8| {
+        let v = f32::from(v) / 255.0;
+        if v <= 0.04045 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+    };
+    let light = 0.2126 * linear(fill.r()) + 0.7152 * linear(fill.g()) + 0.0722 * linear(fill.b());
+    // Where both have the same contrast, 4.58.
+    if light > 0.179 { Color32::BLACK } else { Color32::WHITE }
+}
+
 /// Gives both themes their look. Fonts are set apart, see [`fonts`].
 pub fn install(ctx: &egui::Context) {
     for theme in [Theme::Dark, Theme::Light] {
@@ -393,6 +420,17 @@ mod tests {
                     let found = contrast(tone.ink(p.dark), surface);
                     assert!(found >= 4.5, "{} on {surface:?} (dark: {}): {found:.2}", tone.name(), p.dark);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn figures_are_read_on_every_heat() {
+        for dark in [true, false] {
+            for step in 0..=100 {
+                let fill = heat(step as f32 / 100.0, dark);
+                let found = contrast(on(fill), fill);
+                assert!(found >= 4.5, "{step} %, dark: {dark}: {found:.2}");
             }
         }
     }

@@ -1,42 +1,110 @@
 //! The bar above: what is worked on, and the button that runs it all.
 
-use eframe::egui::{self, Align, Layout, RichText, Ui};
+use eframe::egui::{self, Align, Layout, RichText, Role, Ui, WidgetInfo};
 
-use super::controls::{pick_ui, primary_ui};
+use super::actions::Action;
+use super::browse::Field;
+use super::controls::{choice_ui, pick_ui, primary_ui};
 use super::theme::{self, Type};
 use super::workbench::Workbench;
-use crate::session::{Command, CommandKind, ModelId, Source, View};
+use crate::session::{Backend, Command, CommandKind, ModelId, Recipe, View};
 
 pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
     ui.horizontal(|ui| {
         let p = theme::palette(ui);
-        ui.label(RichText::new("Octet").font(Type::Title.strong()).color(p.strong));
-        if let Some(recipe) = &view.recipe {
+        if !narrow {
+            ui.label(RichText::new("Octet").font(Type::Title.strong()).color(p.strong));
             ui.add_space(theme::GAP);
-            pick_ui(ui, "Model", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
-            if bench.choices.reopens(recipe) {
-                let open = ui.add_enabled(view.running.is_none(), egui::Button::new("Open"));
-                if open.on_hover_text("Start over with this model").clicked() {
-                    bench.open_chosen();
-                }
-            }
-            if !narrow {
-                facts_ui(ui, view);
-            }
+        }
+        match &view.recipe {
+            Some(recipe) => left_ui(ui, bench, view, recipe, narrow),
+            None if narrow => drop(ui.label(RichText::new("Octet").font(Type::Title.strong()).color(p.strong))),
+            None => {}
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| right_ui(ui, bench, view, narrow));
     });
 }
 
-fn facts_ui(ui: &mut Ui, view: &View) {
-    let weak = theme::palette(ui).weak;
-    let Some(recipe) = &view.recipe else { return };
-    let data = match &recipe.data {
-        Source::Sample => "Fashion-MNIST sample".to_owned(),
-        Source::Path(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
-    };
-    for fact in [data, recipe.qconfig.to_string(), "CPU".to_owned()] {
-        ui.label(RichText::new(fact).color(weak));
+fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, narrow: bool) {
+    pick_ui(ui, "Model", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
+    if narrow {
+        ui.menu_button("Setup", |ui| {
+            method_ui(ui, bench, view);
+            ui.separator();
+            data_items_ui(ui, bench);
+            ui.separator();
+            for backend in Backend::ALL {
+                if ui.selectable_label(bench.choices.qconfig.name == backend, backend.name()).clicked() {
+                    bench.choices.take_backend(backend);
+                    ui.close();
+                }
+            }
+        });
+    } else {
+        method_ui(ui, bench, view);
+        let chosen = short(&bench.choices.data);
+        let data = egui::ComboBox::from_id_salt("Images").selected_text(&chosen);
+        let data = data.show_ui(ui, |ui| data_items_ui(ui, bench)).response;
+        let name = format!("Images: {chosen}");
+        data.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &name));
+        data.on_hover_text("Images");
+        let mut backend = bench.choices.qconfig.name;
+        pick_ui(ui, "Qconfig of the run", &mut backend, &Backend::ALL, Backend::name);
+        if backend != bench.choices.qconfig.name {
+            bench.choices.take_backend(backend);
+        }
+        ui.label(RichText::new("CPU").color(theme::palette(ui).weak)).on_hover_text("Where float runs");
+    }
+    if bench.choices.reopens(recipe) {
+        let open = ui.add_enabled(view.running.is_none(), egui::Button::new("Open"));
+        if open.on_hover_text("Start over with this model and these images").clicked() {
+            bench.open_chosen();
+        }
+    }
+}
+
+/// PTQ or QAT; not while something runs.
+fn method_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let before = bench.choices.by_qat;
+    ui.add_enabled_ui(view.running.is_none(), |ui| {
+        choice_ui(ui, "Method", &[(false, "PTQ"), (true, "QAT")], &mut bench.choices.by_qat);
+    });
+    if bench.choices.by_qat != before {
+        bench.ask(Command::ChooseMethod(bench.choices.method()));
+    }
+}
+
+/// The sample, what was used before, or another folder.
+fn data_items_ui(ui: &mut Ui, bench: &mut Workbench) {
+    let mut picked = None;
+    if ui.selectable_label(bench.choices.data.trim().is_empty(), short("")).clicked() {
+        picked = Some(String::new());
+    }
+    for folder in &bench.memory.data {
+        let row = ui.selectable_label(*folder == bench.choices.data, short(folder));
+        if row.on_hover_text(folder).clicked() {
+            picked = Some(folder.clone());
+        }
+    }
+    if let Some(picked) = picked {
+        bench.choices.data = picked;
+        ui.close();
+    }
+    if ui.button("Choose a folder\u{2026}").clicked() {
+        bench.browse(Field::Data, ui.ctx());
+        ui.close();
+    }
+}
+
+/// A folder's own name.
+fn short(data: &str) -> String {
+    const MOST: usize = 24;
+    let path = std::path::Path::new(data.trim());
+    let name = path.file_name().map_or("Fashion-MNIST sample".into(), |n| n.to_string_lossy());
+    if name.chars().count() <= MOST {
+        name.into_owned()
+    } else {
+        name.chars().take(MOST - 1).chain(['\u{2026}']).collect()
     }
 }
 
@@ -44,19 +112,28 @@ fn right_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
     if view.stage().is_some() {
         let idle = view.allows(CommandKind::RunAll);
         if primary_ui(ui, idle, "Run all").on_hover_text("Every step that is left, with these choices").clicked() {
-            // What is picked is what runs, opened or not.
-            if view.recipe.as_ref().is_some_and(|recipe| bench.choices.reopens(recipe)) {
-                bench.open_chosen();
-            }
-            bench.ask(Command::RunAll(bench.choices.out()));
+            bench.run_all(view);
         }
         if narrow && ui.button("Inspect").clicked() {
             bench.drawer = !bench.drawer;
         }
     }
-    let dark = ui.visuals().dark_mode;
-    let (word, other) = if dark { ("Light", egui::Theme::Light) } else { ("Dark", egui::Theme::Dark) };
+    let search = ui.button(if narrow { "Search" } else { "Search  Ctrl+P" });
+    search.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Search"));
+    if search.on_hover_text("Every command, step and layer by a few letters (Ctrl+P)").clicked() {
+        bench.palette.open();
+    }
+    // On a narrow window both are a few letters away.
+    if narrow && view.stage().is_some() {
+        return;
+    }
+    let word = if ui.visuals().dark_mode { "Light" } else { "Dark" };
     if ui.button(word).on_hover_text("The other theme").clicked() {
-        ui.ctx().set_theme(other);
+        Action::Theme.perform(bench, view, ui.ctx());
+    }
+    let help = ui.button("?");
+    help.widget_info(|| WidgetInfo::labeled(Role::Button, true, "Keys"));
+    if help.on_hover_text("The keys (?)").clicked() {
+        bench.help = true;
     }
 }

@@ -66,10 +66,12 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     }
     match clicked {
         Some(0) => {
+            bench.choices.take_sample();
             bench.ask(Command::Open(Box::new(bench.choices.recipe())));
             bench.ask(Command::RunAll(bench.choices.out()));
         }
         Some(1) => {
+            bench.choices.take_sample();
             bench.ask(Command::Open(Box::new(bench.choices.recipe())));
             bench.go(Step::Stubs);
         }
@@ -118,6 +120,21 @@ fn form_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     });
 }
 
+/// Files that were opened before, each a click away.
+fn recent_ui(ui: &mut Ui, name: &str, recent: &[String], path: &mut String) {
+    if recent.is_empty() {
+        return;
+    }
+    ui.menu_button(name, |ui| {
+        for file in recent {
+            if ui.button(file).clicked() {
+                path.clone_from(file);
+                ui.close();
+            }
+        }
+    });
+}
+
 fn fields_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     let strong = theme::palette(ui).strong;
     let head = |ui: &mut Ui, text: &str| ui.label(RichText::new(text).font(Type::Body.strong()).color(strong));
@@ -131,10 +148,12 @@ fn fields_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     if path_ui(ui, "Weights file", ".pth, .pt or .safetensors; empty to train", &mut bench.choices.weights) {
         bench.browse(Field::Weights, ui.ctx());
     }
+    recent_ui(ui, "Recent weights", &bench.memory.weights, &mut bench.choices.weights);
     head(ui, "Images");
     if path_ui(ui, "Image folder", "one folder a class; empty for the sample", &mut bench.choices.data) {
         bench.browse(Field::Data, ui.ctx());
     }
+    recent_ui(ui, "Recent images", &bench.memory.data, &mut bench.choices.data);
     let folder = !bench.choices.data.trim().is_empty();
     let default = if folder { Preprocess::new(224, Fit::Crop) } else { Preprocess::new(32, Fit::Pad) };
     egui::CollapsingHeader::new("Preprocessing").id_salt("preprocessing").show(ui, |ui| {

@@ -1,15 +1,19 @@
 //! The frame: bar above, rail left, screen in the middle, inspector right, progress and log below.
 
-use eframe::egui::{self, Align, Key, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
+use eframe::egui::{self, Align, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
 
-use super::browse::{Browsing, Field};
+use super::actions::{self, Given};
+use super::browse::{Browsing, Field, Finished};
 use super::choices::Choices;
 use super::controls::{banner_ui, primary_ui};
+use super::drops::{self, Reading};
 use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
+use super::memory::Memory;
+use super::palette::{self, Palette};
 use super::screens::{self, Tab};
 use super::theme::{self, Tone, Type};
-use super::{rail, status, top_bar, welcome};
+use super::{help, rail, status, top_bar, welcome};
 use crate::session::{Command, CommandKind, Step, StepState, View};
 
 /// What a panel asks for; the window passes it on to the worker.
@@ -54,7 +58,7 @@ impl Place {
         match self {
             Self::Step => "",
             Self::Images => "What does the model see?",
-            Self::Compare => "How small does each model become?",
+            Self::Compare => "What did each run give, and what does each model weigh?",
         }
     }
 }
@@ -77,11 +81,23 @@ pub struct Workbench {
     pub(super) drawer: bool,
     pub(super) log: status::Log,
     pub(super) prepare: screens::PrepareScreen,
+    pub(super) stubs: screens::StubsScreen,
+    pub(super) fusion: screens::FuseScreen,
     pub(super) calibrate: screens::CalibrateScreen,
+    pub(super) result: screens::ResultScreen,
     pub(super) download: screens::DownloadCard,
+    pub(super) qat: screens::QatScreen,
     pub(super) opening: bool,
     pub(super) images: screens::ImagesScreen,
     pub(super) compare: screens::CompareScreen,
+    pub(super) runs: screens::RunsScreen,
+    pub(super) palette: Palette,
+    pub(super) help: bool,
+    /// What is remembered from one start to the next.
+    pub memory: Memory,
+    /// What a user should know of what he just did, until he does something else.
+    pub(super) notice: Option<String>,
+    pub(super) reading: Option<Reading>,
     browsing: Option<Browsing>,
     requests: Vec<Request>,
     /// Since all steps were asked for the screen goes along, until the user looks elsewhere or cancels.
@@ -102,11 +118,21 @@ impl Workbench {
             drawer: false,
             log: status::Log::default(),
             prepare: screens::PrepareScreen::default(),
+            stubs: screens::StubsScreen::default(),
+            fusion: screens::FuseScreen::default(),
             calibrate: screens::CalibrateScreen::default(),
+            result: screens::ResultScreen::default(),
             download: screens::DownloadCard::default(),
+            qat: screens::QatScreen::default(),
             opening: false,
             images: screens::ImagesScreen::default(),
             compare: screens::CompareScreen::default(),
+            runs: screens::RunsScreen::default(),
+            palette: Palette::default(),
+            help: false,
+            memory: Memory::default(),
+            notice: None,
+            reading: None,
             browsing: None,
             requests: Vec::new(),
             following: false,
@@ -116,7 +142,44 @@ impl Workbench {
     /// Asks the session for something.
     pub fn ask(&mut self, command: Command) {
         self.following = matches!(command, Command::RunAll(_));
+        self.notice = None;
+        if let Command::Open(_) = command {
+            self.memory.note(&self.choices.weights, &self.choices.data);
+        }
         self.requests.push(Request::Command(command));
+    }
+
+    /// Asks for a command where there is one.
+    pub(super) fn requests_of(&mut self, command: Option<Command>) {
+        if let Some(command) = command {
+            self.ask(command);
+        }
+    }
+
+    /// Every step that is left. What is picked is what runs, opened or not.
+    pub(super) fn run_all(&mut self, view: &View) {
+        if view.recipe.as_ref().is_some_and(|recipe| self.choices.reopens(recipe)) {
+            self.open_chosen();
+        }
+        self.ask(Command::ChooseMethod(self.choices.method()));
+        self.ask(Command::RunAll(self.choices.out()));
+    }
+
+    /// Selects a node and brings it into view.
+    pub(super) fn show_node(&mut self, name: &str, view: &View) {
+        self.place = Place::Step;
+        if self.step != Step::Fuse || self.tab == Tab::Code {
+            self.tab = Tab::Graph;
+        }
+        let graphs =
+            || [view.stage_before(self.step), view.stage_of(self.step)].into_iter().flatten().map(|s| &**s.graph());
+        let mut selection = Selection::default();
+        selection.select(name, graphs());
+        let found: Vec<String> = graphs().filter_map(|g| selection.within(g)).map(|n| n.name.clone()).collect();
+        self.selection = selection;
+        for (pane, name) in self.panes.iter_mut().zip(found) {
+            pane.reveal(&name);
+        }
     }
 
     /// Starts over with what is picked. The file takes the new name only now: until then it is the open model's.
@@ -162,9 +225,31 @@ impl Workbench {
         &self.images
     }
 
+    /// The range that is tried while calibrating.
+    pub fn calibrate(&self) -> &screens::CalibrateScreen {
+        &self.calibrate
+    }
+
+    /// What is known of the converted model beyond its figures.
+    pub fn result(&self) -> &screens::ResultScreen {
+        &self.result
+    }
+
+    /// The runs' page.
+    pub fn runs(&self) -> &screens::RunsScreen {
+        &self.runs
+    }
+
     /// The sizes' page.
     pub fn compare(&self) -> &screens::CompareScreen {
         &self.compare
+    }
+
+    /// What is undone or brought back may be of the other method: the switch shows the session's.
+    fn keep_method(&mut self, view: &View) {
+        if let (Some(recipe), None, true) = (&view.recipe, view.running, self.requests.is_empty()) {
+            self.choices.by_qat = !recipe.method.is_ptq();
+        }
     }
 
     /// While all steps run, shows the one that is at work; its end shows the result.
@@ -182,10 +267,17 @@ impl Workbench {
 /// Draws the whole window.
 pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     bench.follow(view);
-    if bench.browsing.as_ref().is_some_and(|b| b.finish(&mut bench.choices)) {
-        bench.browsing = None;
+    bench.keep_method(view);
+    picked(ui, bench, view);
+    drops::drops_ui(ui.ctx(), bench, view);
+    // What lies over the window has the keyboard; it closes by itself.
+    if !bench.palette.is_open() && !bench.help {
+        for action in actions::pressed(ui.ctx()) {
+            action.perform(bench, view, ui.ctx());
+        }
     }
-    keys(ui, bench, view);
+    palette::palette_ui(ui.ctx(), bench, view);
+    help::help_ui(ui.ctx(), bench);
     let size = ui.available_size();
     let narrow = size.x < theme::NARROW;
     let bar = theme::panel_frame(ui).inner_margin(egui::Margin::symmetric(16, 8));
@@ -195,7 +287,10 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     Panel::bottom("status").frame(foot).show(ui, |ui| status::status_ui(ui, bench, view, low));
     if view.stage().is_none() {
         let frame = theme::ground_frame(ui);
-        egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| welcome::welcome_ui(ui, bench, view));
+        egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| {
+            notice_ui(ui, bench);
+            welcome::welcome_ui(ui, bench, view);
+        });
         return;
     }
     let rail_width = if narrow { theme::RAIL_NARROW } else { theme::RAIL };
@@ -218,6 +313,38 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     if narrow && bench.drawer {
         drawer_ui(ui, bench, view);
     }
+}
+
+/// Takes what was picked in a dialog.
+fn picked(ui: &Ui, bench: &mut Workbench, view: &View) {
+    let Some(finished) = bench.browsing.as_ref().map(Browsing::finish) else { return };
+    match finished {
+        Finished::Open => return,
+        Finished::Nothing => {}
+        Finished::Picked(Field::Recipe, path) => bench.take(Given::Recipe(path), view, ui.ctx()),
+        Finished::Picked(field, path) => {
+            let path = path.display().to_string();
+            match field {
+                Field::Weights => bench.choices.weights = path,
+                Field::Data => bench.choices.data = path,
+                Field::Charts => bench.runs.folder = path,
+                Field::Out | Field::Recipe => bench.choices.out = path,
+            }
+            bench.opening |= view.stage().is_none();
+        }
+    }
+    bench.browsing = None;
+}
+
+/// What a user should know of what he just did, with a button that puts it away.
+fn notice_ui(ui: &mut Ui, bench: &mut Workbench) {
+    let Some(notice) = bench.notice.clone() else { return };
+    ui.horizontal_top(|ui| {
+        if ui.button("Dismiss").clicked() {
+            bench.notice = None;
+        }
+        banner_ui(ui, Tone::Observed, &notice);
+    });
 }
 
 fn inspect(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -247,6 +374,7 @@ fn drawer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 }
 
 fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    notice_ui(ui, bench);
     if bench.place != Place::Step {
         title_ui(ui, bench.place.title(), bench.place.question());
         ui.add(egui::Separator::default().spacing(theme::GAP));
@@ -270,7 +398,28 @@ fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     {
         banner_ui(ui, Tone::Trouble, message);
     }
-    screens::screen_ui(ui, bench, view);
+    match view.as_it_was(bench.step) {
+        Some(was) => stale_ui(ui, bench, view, &was),
+        None => screens::screen_ui(ui, bench, view),
+    }
+}
+
+/// What the step had found before an earlier one was changed: dimmed, and not to be worked on until the steps before it
+/// are there again.
+fn stale_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, was: &View) {
+    let ready = view.stage_before(bench.step).is_some();
+    let text = match ready {
+        true => "An earlier step was changed, so this is out of date. Run again to bring it up to date.",
+        false => "An earlier step was changed, so this is out of date. Run again, once the steps before it are.",
+    };
+    banner_ui(ui, Tone::Observed, text);
+    ui.scope(|ui| {
+        ui.multiply_opacity(theme::STALE);
+        if !ready {
+            ui.disable();
+        }
+        screens::screen_ui(ui, bench, was);
+    });
 }
 
 fn title_ui(ui: &mut Ui, title: &str, question: &str) {
@@ -288,7 +437,8 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let step = bench.step;
     let state = view.steps()[step.index()].clone();
     ui.horizontal_top(|ui| {
-        title_ui(ui, &format!("{}  {}", step.index() + 1, step.title()), screens::question(step));
+        let title = step.title_in(&bench.choices.method());
+        title_ui(ui, &format!("{}  {title}", step.index() + 1), screens::question(bench));
         let row = vec2(ui.available_width(), theme::ROW);
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| match state.state {
             StepState::Locked => go_ui(ui, bench, view),
@@ -298,6 +448,8 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 }
             }
             StepState::Ready => screens::run_ui(ui, bench, view, true),
+            StepState::Stale if view.stage_before(step).is_some() => screens::run_ui(ui, bench, view, true),
+            StepState::Stale => go_ui(ui, bench, view),
             StepState::Done => done_ui(ui, bench, view),
         });
     });
@@ -305,9 +457,9 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 
 /// A locked step points to the one that comes first.
 fn go_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
-    let next = view.steps().iter().find(|s| s.state == StepState::Ready).map(|s| s.step);
+    let next = Step::ALL.into_iter().find(|s| view.stage_of(*s).is_none());
     if let Some(next) = next
-        && primary_ui(ui, true, &format!("Go to {}", next.title())).clicked()
+        && primary_ui(ui, true, &format!("Go to {}", next.title_in(&bench.choices.method()))).clicked()
     {
         bench.go(next);
     }
@@ -323,7 +475,7 @@ fn done_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         return;
     }
     if let Some(next) = Step::ALL.get(step.index() + 1)
-        && primary_ui(ui, true, &format!("Continue to {}", next.title())).clicked()
+        && primary_ui(ui, true, &format!("Continue to {}", next.title_in(&bench.choices.method()))).clicked()
     {
         bench.go(*next);
     }
@@ -334,34 +486,6 @@ fn done_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         let back = back.on_hover_text("Undo every later step, to change something here");
         if back.clicked() {
             bench.ask(Command::BackTo(step));
-        }
-    }
-}
-
-/// 1 to 6 look at a step, R runs it, Escape cancels, F fits the graph.
-fn keys(ui: &Ui, bench: &mut Workbench, view: &View) {
-    if ui.ctx().text_edit_focused() {
-        return;
-    }
-    let pressed = |key| ui.input(|i| i.key_pressed(key) && i.modifiers.is_none());
-    let digits = [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6];
-    for (key, step) in digits.into_iter().zip(Step::ALL) {
-        if pressed(key) {
-            bench.go(step);
-        }
-    }
-    if pressed(Key::Escape) && view.running.is_some() {
-        bench.request(Request::Cancel);
-    }
-    if pressed(Key::R)
-        && let Some(command) = screens::command(bench, view)
-        && view.allows(command.kind())
-    {
-        bench.ask(command);
-    }
-    if pressed(Key::F) {
-        for pane in &mut bench.panes {
-            pane.fit();
         }
     }
 }

@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
-    Recipe, Source, Study, TrainConfig, WeightsChoice,
+    Project, Recipe, Session, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -157,6 +157,25 @@ pub struct HeadArgs {
     pub reinit_head: bool,
 }
 
+/// Where runs are kept.
+#[derive(Debug, Args)]
+pub struct ProjectArgs {
+    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
+    #[arg(long, value_name = "DIR")]
+    project: Option<PathBuf>,
+}
+
+impl ProjectArgs {
+    /// A session that keeps its runs where that was asked for.
+    pub fn session(&self, device: Device) -> Session {
+        let session = Session::new(device);
+        match &self.project {
+            Some(folder) => session.in_project(Project::new(folder)),
+            None => session,
+        }
+    }
+}
+
 /// `octet ptq`
 #[derive(Debug, Args)]
 pub struct PtqArgs {
@@ -188,6 +207,8 @@ pub struct PtqArgs {
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    pub project: ProjectArgs,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,
@@ -203,7 +224,11 @@ impl PtqArgs {
             data: self.data.source(),
             preprocess: self.images.choice(),
             qconfig: self.quant.qconfig(),
-            calibration: Calibration { batches: self.calibration_batches as usize, batch: self.batch as usize },
+            calibration: Calibration {
+                batches: self.calibration_batches as usize,
+                batch: self.batch as usize,
+                foresee: false,
+            },
             seed: self.data.seed,
             threads: self.machine.threads(),
             ..Recipe::new(self.model)

@@ -103,7 +103,12 @@ impl Line {
             }
             // The sentence of a failure is printed once, at the end.
             Event::Failed { .. } | Event::Cancelled(_) | Event::Finished(_) => self.clear(),
-            Event::Started(_) | Event::Recipe(_) | Event::WentBack { .. } | Event::Observed { .. } => {}
+            Event::Started(_)
+            | Event::Recipe(_)
+            | Event::WentBack { .. }
+            | Event::Redone(_)
+            | Event::Observed { .. }
+            | Event::IfConverted(_) => {}
         }
     }
 

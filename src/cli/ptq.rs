@@ -2,7 +2,7 @@ use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
 
 use super::{Cli, args::PtqArgs, print_json, print_line, progress, result};
-use crate::session::{Command, Measured, Session, Stage, StudyResult};
+use crate::session::{Command, Measured, Stage, StudyResult};
 
 pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     if let Err(conflict) = args.check() {
@@ -10,7 +10,7 @@ pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     }
     let out = args.out();
     progress::require_folder(&out)?;
-    let mut session = Session::new(args.machine.device());
+    let mut session = args.project.session(args.machine.device());
     progress::apply(&mut session, Command::Open(Box::new(args.recipe())))?;
     progress::apply(&mut session, Command::RunAll(out))?;
     let stage = session.stage()?.clone();

@@ -2,7 +2,7 @@ use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
 
 use super::{Cli, print_json, progress, qat_args::QatArgs, result};
-use crate::session::{CheckpointFile, Command, Session, Stage};
+use crate::session::{CheckpointFile, Command, Stage};
 
 pub fn run(args: &QatArgs) -> anyhow::Result<()> {
     if let Err(conflict) = args.check() {
@@ -10,7 +10,7 @@ pub fn run(args: &QatArgs) -> anyhow::Result<()> {
     }
     let out = args.out();
     progress::require_folder(&out)?;
-    let mut session = Session::new(args.machine.device());
+    let mut session = args.project.session(args.machine.device());
     let checkpoint = args.checkpoint();
     if let Some(CheckpointFile { path, .. }) = &checkpoint {
         progress::require_folder(path)?;

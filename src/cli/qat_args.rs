@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{
-    args::{CheckpointArgs, DataArgs, HeadArgs, ImageArgs, MachineArgs, RuleArgs, positive},
+    args::{CheckpointArgs, DataArgs, HeadArgs, ImageArgs, MachineArgs, ProjectArgs, RuleArgs, positive},
     quant_args::QuantArgs,
 };
 use crate::session::{
@@ -41,6 +41,8 @@ pub struct QatArgs {
     /// The int8 file [default: MODEL.octet.safetensors]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    pub project: ProjectArgs,
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,

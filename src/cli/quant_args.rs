@@ -38,7 +38,7 @@ pub struct QuantArgs {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     float_layers: Vec<String>,
     /// What one layer has of its own, repeatable: fc=float, conv1=observer=mse,bits=6. Keys: observer, percentile,
-    /// scheme, bits (of its output); weights-per, weight-scheme, weight-bits
+    /// scheme, bits, range (of its output, as range=-1.5..2); weights-per, weight-scheme, weight-bits
     #[arg(long = "override", value_name = "NAME=CHOICES", value_parser = parse_override)]
     overrides: Vec<OverrideArg>,
 }
@@ -135,6 +135,7 @@ struct Own {
     percentile: Option<f32>,
     scheme: Option<SchemeArg>,
     bits: Option<u8>,
+    range: Option<[f32; 2]>,
     weights_per: Option<GranularityArg>,
     weight_scheme: Option<SchemeArg>,
     weight_bits: Option<u8>,
@@ -142,11 +143,13 @@ struct Own {
 
 impl Own {
     fn activation(&self, of: ActivationSpec) -> Option<ActivationSpec> {
-        let Self { observer, percentile, scheme, bits, .. } = *self;
-        (observer.is_some() || percentile.is_some() || scheme.is_some() || bits.is_some()).then(|| ActivationSpec {
+        let Self { observer, percentile, scheme, bits, range, .. } = *self;
+        let any = observer.is_some() || percentile.is_some() || scheme.is_some() || bits.is_some() || range.is_some();
+        any.then(|| ActivationSpec {
             observer: observer.map_or(of.observer, ObserverArg::kind),
             percentile: percentile.unwrap_or(of.percentile),
             scheme: scheme.map_or(of.scheme, SchemeArg::scheme),
+            fixed: range.or(of.fixed),
             ..of.with_bits(bits.unwrap_or(of.bits))
         })
     }
@@ -240,6 +243,12 @@ fn bits(text: &str) -> Result<u8, String> {
     }
 }
 
+fn range(text: &str) -> Result<[f32; 2], String> {
+    let ends = text.split_once("..").and_then(|(low, high)| Some([low.parse().ok()?, high.parse().ok()?]));
+    ends.filter(|[low, high]: &[f32; 2]| low.is_finite() && high.is_finite() && low < high)
+        .ok_or_else(|| "expected two numbers, as -1.5..2".to_owned())
+}
+
 fn parse_override(text: &str) -> Result<OverrideArg, String> {
     let (node, choices) = text.split_once('=').ok_or("expected NAME=float or NAME=KEY=VALUE,…")?;
     let node = node.trim();
@@ -260,13 +269,14 @@ fn parse_override(text: &str) -> Result<OverrideArg, String> {
             }
             "scheme" => own.scheme = Some(SchemeArg::from_str(value, true)?),
             "bits" => own.bits = Some(bits(value).map_err(|e| format!("`{value}`: {e}"))?),
+            "range" => own.range = Some(range(value).map_err(|e| format!("`{value}`: {e}"))?),
             "weights-per" => own.weights_per = Some(GranularityArg::from_str(value, true)?),
             "weight-scheme" => own.weight_scheme = Some(SchemeArg::from_str(value, true)?),
             "weight-bits" => own.weight_bits = Some(bits(value).map_err(|e| format!("`{value}`: {e}"))?),
             other => {
                 return Err(format!(
-                    "unknown key `{other}`: expected observer, percentile, scheme, bits, weights-per, weight-scheme or \
-                     weight-bits"
+                    "unknown key `{other}`: expected observer, percentile, scheme, bits, range, weights-per, weight-scheme \
+                     or weight-bits"
                 ));
             }
         }
@@ -319,6 +329,8 @@ mod tests {
             "layer1.0.conv1=observer=percentile,percentile=99.5,bits=8",
             "--override",
             "layer1.0.conv2=weights-per=channel",
+            "--override",
+            "layer2.0.conv1=range=-0.5..2",
         ])
         .expect("all are flags");
         assert_eq!(config.activation.observer, ObserverKind::Entropy);
@@ -332,6 +344,8 @@ mod tests {
         let own = config.activation_of("layer1.0.conv1").expect("it is int8");
         assert_eq!((own.observer, own.percentile, own.bits, own.quant_max), (ObserverKind::Percentile, 99.5, 8, 255));
         assert_eq!(config.weight_of("layer1.0.conv1"), Some(weight), "what is not said is the model's");
+        let own = config.activation_of("layer2.0.conv1").expect("it is int8");
+        assert_eq!((own.fixed, own.observer), (Some([-0.5, 2.0]), config.activation.observer));
         let per_channel = WeightSpec { observer: ObserverKind::PerChannelMinMax, ..weight };
         assert_eq!(config.weight_of("layer1.0.conv2"), Some(per_channel));
     }
@@ -346,6 +360,7 @@ mod tests {
             (&["--override", "fc=int4"], "KEY=VALUE"),
             (&["--override", "fc=observer=best"], "best"),
             (&["--override", "fc=weights=tensor"], "weights-per"),
+            (&["--override", "fc=range=2..1"], "-1.5..2"),
             (&["--float-layers", "fc,conv1", "--override", "fc=bits=6"], "`fc` is chosen for twice"),
         ] {
             let error = parse(flags).expect_err("no such choice");

@@ -104,12 +104,15 @@ pub struct ActivationSpec {
     /// Percent of the values that [`ObserverKind::Percentile`] keeps; no other observer reads it.
     #[serde(default = "percentile", skip_serializing_if = "is_percentile")]
     pub percentile: f32,
+    /// The range that the user set by hand, least and greatest value: then what was seen decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<[f32; 2]>,
 }
 
 impl ActivationSpec {
     /// Affine, 8 bits.
     pub fn new(observer: ObserverKind, quant_max: u8) -> Self {
-        Self { observer, quant_max, scheme: Scheme::Affine, bits: BITS, percentile: PERCENTILE }
+        Self { observer, quant_max, scheme: Scheme::Affine, bits: BITS, percentile: PERCENTILE, fixed: None }
     }
 
     /// The same with `bits` bits. Below 8 the levels are 0..=`2^bits - 1`; at 8 they stay what they are, or become all of

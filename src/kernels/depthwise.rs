@@ -24,6 +24,8 @@ enum Weights {
     Avx2(super::avx2::DepthwiseWeights),
     #[cfg(target_arch = "x86_64")]
     Avx512(super::avx512::DepthwiseWeights),
+    #[cfg(target_arch = "aarch64")]
+    Neon(super::neon::DepthwiseWeights),
 }
 
 impl Depthwise {
@@ -64,6 +66,8 @@ impl Depthwise {
             Isa::Avx2 => Weights::Avx2(super::avx2::DepthwiseWeights::pack(&plain, &layer)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Weights::Avx512(super::avx512::DepthwiseWeights::pack(&plain, &layer)),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Weights::Neon(super::neon::DepthwiseWeights::pack(&plain, &layer)),
         };
         layer
     }
@@ -103,6 +107,13 @@ impl Depthwise {
                     (Weights::Avx2(_) | Weights::Avx512(_), isa) => {
                         panic!("weights packed for others given to {isa} kernels")
                     }
+                    #[cfg(target_arch = "aarch64")]
+                    (Weights::Neon(weights), Isa::Neon) => {
+                        // SAFETY: as above.
+                        unsafe { super::neon::depthwise_row(self, weights, window, levels) }
+                    }
+                    #[cfg(target_arch = "aarch64")]
+                    (Weights::Neon(_), isa) => panic!("weights packed for others given to {isa} kernels"),
                 }
             }
         });

@@ -37,6 +37,8 @@ enum Weights {
     Winograd(super::avx2::Winograd),
     #[cfg(target_arch = "x86_64")]
     Avx512(super::avx512::GemmWeights),
+    #[cfg(target_arch = "aarch64")]
+    Neon(super::neon::GemmWeights),
 }
 
 impl Gemm {
@@ -81,6 +83,8 @@ impl Gemm {
             Isa::Avx2 => Weights::Avx2(super::avx2::GemmWeights::pack(&plain, &runs, run, &requant)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => Weights::Avx512(super::avx512::GemmWeights::pack(&plain, runs.len(), run, &requant)),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Weights::Neon(super::neon::GemmWeights::pack(&plain, runs.len(), run, &requant)),
         };
         let narrow = |offsets: Vec<usize>| offsets.into_iter().map(narrow).collect();
         Self {
@@ -134,6 +138,12 @@ impl Gemm {
             (Weights::Avx2(_) | Weights::Winograd(_) | Weights::Avx512(_), isa) => {
                 panic!("weights packed for others given to {isa} kernels")
             }
+            #[cfg(target_arch = "aarch64")]
+            (Weights::Neon(weights), Isa::Neon) => {
+                super::neon::gemm(self, weights, kernels, input, Shared::new(output));
+            }
+            #[cfg(target_arch = "aarch64")]
+            (Weights::Neon(_), isa) => panic!("weights packed for others given to {isa} kernels"),
         }
     }
 }

@@ -20,6 +20,9 @@ pub fn quantize_image(kernels: &Kernels, image: &[f32], scale: f32, levels: Leve
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                 Isa::Avx512Vnni => unsafe { super::avx512::quantize(x, inverse, levels, plane) },
+                #[cfg(target_arch = "aarch64")]
+                // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                Isa::Neon => unsafe { super::neon::quantize(x, inverse, levels, plane) },
             }
         }
         let row = &mut out[to.row_range(y)];
@@ -27,14 +30,12 @@ pub fn quantize_image(kernels: &Kernels, image: &[f32], scale: f32, levels: Leve
             && to.pixel == 3
         {
             match kernels.isa() {
-                Isa::Scalar => {
-                    for (((pixel, r), g), b) in row.chunks_exact_mut(3).zip(red).zip(green).zip(blue) {
-                        pixel.copy_from_slice(&[*r, *g, *b]);
-                    }
-                }
+                Isa::Scalar => scalar::interleave_planes([red, green, blue], row),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels` of these instruction sets exist only where the CPU has them; AVX-512 includes AVX2.
                 Isa::Avx2 | Isa::Avx512Vnni => unsafe { super::avx2::interleave_planes([red, green, blue], row) },
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => scalar::interleave_planes([red, green, blue], row),
             }
         } else {
             for (i, q) in planes.iter().enumerate() {

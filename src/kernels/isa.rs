@@ -13,13 +13,16 @@ pub enum Isa {
     /// AVX-512 F, BW, DQ, VL, VNNI and VBMI: Intel from Ice Lake on, AMD from Zen 4 on.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// NEON with dot product (Armv8.2 with `dotprod`): Arm's Cortex-A55 and A75 and Neoverse N1 on, Apple's M1 on.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 /// An instruction set that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
-    /// Not a name of ours.
-    #[error("unknown instruction set `{found}` (OCTET_ISA): expected `scalar`, `avx2` or `avx512vnni`")]
+    /// Not a name of ours on this architecture.
+    #[error("unknown instruction set `{found}` (OCTET_ISA): on {} expected {}", std::env::consts::ARCH, names())]
     Unknown {
         /// As given.
         found: String,
@@ -37,6 +40,8 @@ impl Isa {
         Self::Avx2,
         #[cfg(target_arch = "x86_64")]
         Self::Avx512Vnni,
+        #[cfg(target_arch = "aarch64")]
+        Self::Neon,
     ];
 
     /// The name that `OCTET_ISA` takes.
@@ -47,6 +52,8 @@ impl Isa {
             Self::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "avx512vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
         }
     }
 
@@ -58,8 +65,16 @@ impl Isa {
             Self::Avx2 => super::avx2::is_available(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => super::avx512::is_available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => super::neon::is_available(),
         }
     }
+}
+
+/// The names that `OCTET_ISA` takes on this architecture, for a message.
+fn names() -> String {
+    let names: Vec<String> = Isa::ALL.iter().map(|isa| format!("`{isa}`")).collect();
+    names.join(" or ")
 }
 
 impl fmt::Display for Isa {

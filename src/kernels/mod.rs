@@ -12,6 +12,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod border;
+#[cfg(test)]
+mod covered;
 pub mod cuda;
 mod depthwise;
 mod fake;
@@ -21,6 +23,8 @@ mod grouped;
 mod image;
 mod isa;
 mod map;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod peak;
 mod pointwise;
 mod pool;

@@ -16,13 +16,7 @@ impl Kernels {
     /// Multiply-adds a second of uint8 by int8 into int32, on all threads of these kernels at once, by measuring for some
     /// ten milliseconds. Nothing for the scalar kernels, whose instructions the compiler picks.
     pub fn peak_macs_per_second(&self) -> Option<f64> {
-        let macs = match self.isa() {
-            Isa::Scalar => return None,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => 64,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => 64,
-        };
+        let macs = macs_of_step(self.isa())?;
         let best = (0..TRIES).map(|_| self.time_chains()).fold(f64::INFINITY, f64::min);
         Some((macs * CHAINS * ROUNDS * self.threads()) as f64 / best)
     }
@@ -38,8 +32,24 @@ impl Kernels {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => unsafe { super::avx512::chains::<CHAINS>(ROUNDS) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => unsafe { super::neon::chains::<CHAINS>(ROUNDS) },
         });
         start.elapsed().as_secs_f64()
+    }
+}
+
+/// Multiply-adds of one step of a chain.
+fn macs_of_step(isa: Isa) -> Option<usize> {
+    match isa {
+        Isa::Scalar => None,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Some(64),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => Some(64),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Some(16),
     }
 }
 

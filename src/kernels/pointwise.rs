@@ -36,6 +36,9 @@ impl Table {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::table(&x[at..][..out.len()], &self.0, out) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+            Isa::Neon => unsafe { super::neon::table(&x[at..][..out.len()], &self.0, out) },
         });
     }
 
@@ -49,6 +52,9 @@ impl Table {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::table_in_place(&self.0, out) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+            Isa::Neon => unsafe { super::neon::table_in_place(&self.0, out) },
         });
     }
 }
@@ -77,6 +83,9 @@ impl Add {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                 Isa::Avx512Vnni => unsafe { super::avx512::add(self, a, b, out) },
+                #[cfg(target_arch = "aarch64")]
+                // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                Isa::Neon => unsafe { super::neon::add(self, a, b, out) },
             }
         });
     }
@@ -130,6 +139,9 @@ impl Mul {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::mul(self, a, b, out) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
+            Isa::Neon => unsafe { super::neon::mul(self, a, b, out) },
         }
     }
 }
@@ -166,6 +178,9 @@ pub fn interleave(kernels: &Kernels, a: (&[u8], Map), b: (&[u8], Map), tables: [
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
                     Isa::Avx512Vnni => unsafe { super::avx512::interleave(a, b, tables, out) },
+                    #[cfg(target_arch = "aarch64")]
+                    // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
+                    Isa::Neon => unsafe { super::neon::interleave(a, b, tables, out) },
                 }
             }
         }

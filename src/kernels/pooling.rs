@@ -75,6 +75,8 @@ fn max_of_two(isa: Isa, x: &[u8], out: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
         Isa::Avx512Vnni => unsafe { super::avx512::max(x, out) },
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => scalar::max(x, out),
     }
 }
 
@@ -93,6 +95,11 @@ fn max(isa: Isa, x: &[u8], places: impl Iterator<Item = usize> + Clone, out: &mu
             out.fill(0);
             // SAFETY: comes from a `Kernels`, which exists only where the CPU has it.
             places.for_each(|at| unsafe { super::avx512::max(&x[at..][..channels], out) });
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => {
+            out.fill(0);
+            places.for_each(|at| scalar::max(&x[at..][..channels], out));
         }
     }
 }
@@ -113,6 +120,8 @@ pub fn average_pool(kernels: &Kernels, input: (&[u8], Map), levels: Levels, outp
         }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::Avx512Vnni => false,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => false,
     };
     let pixel_by_pixel = if at_once { 0..0 } else { 0..from.h };
     for (y, column) in pixel_by_pixel.flat_map(|y| (0..from.w).map(move |x| (y, x))) {
@@ -125,6 +134,8 @@ pub fn average_pool(kernels: &Kernels, input: (&[u8], Map), levels: Levels, outp
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::add_to_sums(x, &mut sums) },
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => scalar::add_to_sums(x, &mut sums),
         }
     }
     let zeros = pixels as i32 * i32::from(levels.zero_point);
@@ -148,6 +159,8 @@ pub fn mean(kernels: &Kernels, input: (&[u8], Map), scale: f32, levels: Levels, 
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels` of this instruction set exist only where the CPU has it.
             Isa::Avx512Vnni => unsafe { super::avx512::add_values_to_sums(x, levels.zero_point, scale, &mut sums) },
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => scalar::add_values_to_sums(x, levels.zero_point, scale, &mut sums),
         }
     }
     let pixels = (from.h * from.w) as f32;

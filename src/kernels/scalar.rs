@@ -51,6 +51,14 @@ pub(super) fn interleave(a: &[u8], b: &[u8], tables: [&[u8; 256]; 2], out: &mut 
     }
 }
 
+/// `out[3 i + c] = planes[c][i]`: three planes side by side.
+pub(super) fn interleave_planes(planes: [&[u8]; 3], out: &mut [u8]) {
+    let [red, green, blue] = planes;
+    for (((pixel, r), g), b) in out.chunks_exact_mut(3).zip(red).zip(green).zip(blue) {
+        pixel.copy_from_slice(&[*r, *g, *b]);
+    }
+}
+
 /// `rne((d(a) + d(b)) * (1 / so)) + zero point`, `d(q) = fma(q, s, -zp * s)`: PyTorch's quantized add.
 #[inline(always)]
 pub(super) fn add(params: &Add, a: &[u8], b: &[u8], out: &mut [u8]) {

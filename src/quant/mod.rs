@@ -18,8 +18,6 @@ mod overrides;
 mod pattern;
 mod prepare;
 mod qat;
-#[cfg(test)]
-mod qat_tests;
 mod qconfig;
 mod stubs;
 #[cfg(test)]
@@ -32,13 +30,13 @@ use crate::graph::{GraphError, ObserverKind};
 pub use convert::{ConvertReport, FloatLayerReport, LayerReport, convert};
 pub use fake::fake_quantize;
 pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse, fuse_qat};
-pub use observe::{BINS, Histogram, Observers, Range, Values};
+pub use observe::{BINS, Histogram, Observers, Range, RangeEffect, Values};
 pub use overrides::{Choosable, Override, choosable};
 pub use pattern::{Pattern, Reason, Refusal};
 pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
 pub use qat::{convert_qat, fake_quantize_qat, prepare_qat, qat_qparams};
 pub use qconfig::{Backend, QConfig, Study};
-pub use stubs::{StubsReport, insert_stubs};
+pub use stubs::{Crossing, StubsReport, crossings, insert_stubs};
 pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, weight_warnings};
 pub use weight::{fake_quantize_weight, quantize_weight};
 
@@ -75,6 +73,9 @@ pub enum QuantError {
     /// More bits than int8 has, or too few to study.
     #[error("found {found} bits, expected 8, or 4 to 7 for study")]
     Bits { found: u8 },
+    /// A range set by hand that is none.
+    #[error("a range from {low} to {high} holds nothing: expected two finite values, the lower one first")]
+    FixedRange { low: f32, high: f32 },
     /// A part of the values that no range can hold.
     #[error("the percentile observer is to keep {found} percent of the values, expected more than 50 and 100 at most")]
     Percentile { found: f32 },

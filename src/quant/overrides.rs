@@ -38,6 +38,9 @@ impl fmt::Display for Override {
             if a.scheme == Scheme::Symmetric {
                 parts.push("symmetric".to_owned());
             }
+            if let Some([low, high]) = a.fixed {
+                parts.push(format!("range {low} to {high}, set by hand"));
+            }
         }
         if let Some(w) = weight {
             let per = if w.observer == ObserverKind::MinMax { "per tensor" } else { "per channel" };

@@ -65,8 +65,8 @@ fn converted(range: &LearnedRange, spec: &ActivationSpec, levels: QatLevels) -> 
 }
 
 /// The graph that was trained, as it is evaluated: in float, batch norm folded with its running statistics, outputs and
-/// weights on the levels that were learnt. What [`convert_qat`] makes of it differs by the rounding of pools alone; with
-/// [`QatLevels::PyTorch`] also by its other grids and clamp.
+/// weights on the levels that were learnt. With [`QatLevels::Int8`] averages are rounded as int8 rounds them, so that what
+/// [`convert_qat`] makes of it is the same model; with [`QatLevels::PyTorch`] they are not, and grids and clamp differ too.
 ///
 /// # Errors
 /// As [`convert_qat`].
@@ -78,10 +78,22 @@ pub fn fake_quantize_qat(
     complete(graph, state)?;
     let mut next = graph.clone();
     let mut report = ConvertReport::default();
+    let inside = stubs::inside(graph);
+    // The levels of each node's output; a node without its own has its input's.
+    let mut kept: Vec<Option<QParams>> = Vec::with_capacity(graph.nodes.len());
     for node in &mut next.nodes {
         if let Some(spec) = learned(node) {
             node.numeric = Numeric::FakeQuantized(state.activations[&node.name].activation_levels(&spec));
         }
+        let of_input = node.inputs.first().and_then(|input| kept[input.index()]);
+        let average = matches!(node.op, Op::AdaptiveAvgPool2d | Op::MeanHw);
+        if let (true, true, QatLevels::Int8, Some(q)) = (average, inside[kept.len()], levels, of_input) {
+            node.numeric = Numeric::FakeQuantized(q);
+        }
+        kept.push(match node.numeric {
+            Numeric::FakeQuantized(q) => Some(q),
+            Numeric::Float | Numeric::Observed(_) | Numeric::Learned(_) | Numeric::Int8(_) => of_input,
+        });
         let Some(spec) = plain(node)? else { continue };
         let grids = grids(node, &spec, state, |range| range.weight_levels(&spec, levels))?;
         let (Op::Conv2d(Conv2d { weight, bias, .. }) | Op::Linear(Linear { weight, bias, .. })) = &mut node.op else {
@@ -257,3 +269,6 @@ fn each(weight: &Tensor, grids: &[(f32, f32)], f: impl Fn(f32, (f32, f32)) -> f3
     let per_group = (weight.len() / grids.len()).max(1);
     weight.data.chunks(per_group).zip(grids).flat_map(|(group, grid)| group.iter().map(|w| f(*w, *grid))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,23 @@ impl QConfig {
         self
     }
 
+    /// The same with the range of one node set by hand, or no longer so; a node that is left in float has none.
+    pub fn with_fixed(mut self, node: &str, fixed: Option<[f32; 2]>) -> Self {
+        let (activation, weight) = match self.overrides.get(node) {
+            Some(Override::Float) => return self,
+            Some(Override::Int8 { activation, weight }) => (*activation, *weight),
+            None => (None, None),
+        };
+        let activation = ActivationSpec { fixed, ..activation.unwrap_or(self.activation) };
+        let activation = (activation != self.activation).then_some(activation);
+        if activation.is_none() && weight.is_none() {
+            self.overrides.remove(node);
+        } else {
+            self.overrides.insert(node.to_owned(), Override::Int8 { activation, weight });
+        }
+        self
+    }
+
     /// What watches the node of this name; `None` where it is left in float.
     pub fn activation_of(&self, node: &str) -> Option<ActivationSpec> {
         match self.overrides.get(node) {
@@ -158,6 +175,11 @@ pub(super) fn check_activation(spec: &ActivationSpec) -> Result<(), QuantError> 
     // Below half, the two ends would meet.
     if !(50.0..=100.0).contains(&spec.percentile) || spec.percentile == 50.0 {
         return Err(QuantError::Percentile { found: spec.percentile });
+    }
+    if let Some([low, high]) = spec.fixed
+        && !(low.is_finite() && high.is_finite() && low < high)
+    {
+        return Err(QuantError::FixedRange { low, high });
     }
     check_bits(spec.bits)
 }

@@ -1,5 +1,5 @@
 use super::QuantError;
-use crate::graph::{self, Graph, Node, NodeId, Numeric, Op, Rewrite};
+use crate::graph::{self, Graph, Node, NodeId, Numeric, Op, Rewrite, Shape};
 
 /// Where the stubs went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,4 +72,71 @@ pub(super) fn inside(graph: &Graph) -> Vec<bool> {
         };
     }
     inside
+}
+
+/// A place where values change between float and int8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The stub.
+    pub node: String,
+    /// What computes the value.
+    pub from: String,
+    /// What reads it behind the stub.
+    pub readers: Vec<String>,
+    /// Its shape, of one image.
+    pub shape: Shape,
+    /// Whether it becomes int8 here; else it becomes float again.
+    pub to_int8: bool,
+}
+
+/// Every place where values change between float and int8, in the order of the graph; and for each node, whether its
+/// output is int8, or will be.
+pub fn crossings(graph: &Graph) -> (Vec<Crossing>, Vec<bool>) {
+    let users = graph.users();
+    let name = |id: &NodeId| graph.node(*id).name.clone();
+    let crossing = |(id, node): (NodeId, &Node)| {
+        let to_int8 = match node.op {
+            Op::QuantStub => true,
+            Op::DeQuantStub => false,
+            Op::Input
+            | Op::Conv2d(_)
+            | Op::BatchNorm2d(_)
+            | Op::Linear(_)
+            | Op::Activation(_)
+            | Op::MaxPool2d(_)
+            | Op::AdaptiveAvgPool2d
+            | Op::MeanHw
+            | Op::Add { .. }
+            | Op::Mul
+            | Op::Cat
+            | Op::Chunk { .. }
+            | Op::ChannelShuffle { .. }
+            | Op::Flatten
+            | Op::Dropout { .. }
+            | Op::StochasticDepth { .. } => return None,
+        };
+        let from = node.inputs.first().map(&name).unwrap_or_default();
+        let readers = users[id.index()].iter().map(&name).collect();
+        Some(Crossing { node: node.name.clone(), from, readers, shape: node.shape, to_int8 })
+    };
+    (graph.iter().filter_map(crossing).collect(), inside(graph))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Builder, ConvSpec};
+
+    #[test]
+    fn values_cross_at_the_stubs() {
+        let (mut b, x) = Builder::new("one", Shape::new(3, 8, 8));
+        b.conv("conv", x, ConvSpec::new(4, 3));
+        let (graph, report) = insert_stubs(&b.finish()).expect("a float graph");
+        let (found, int8) = crossings(&graph);
+        let said: Vec<_> = found.iter().map(|c| (c.node.as_str(), c.from.as_str(), c.to_int8)).collect();
+        assert_eq!(said, [(report.quant.as_str(), "input", true), (report.dequant.as_str(), "conv", false)]);
+        assert_eq!((found[0].readers.as_slice(), found[0].shape), (&["conv".to_owned()][..], Shape::new(3, 8, 8)));
+        let of = |name: &str| int8[graph.find(name).expect("a node").index()];
+        assert!(of("quant") && of("conv") && !of("input") && !of("dequant"));
+    }
 }

@@ -73,6 +73,21 @@ pub enum Problem {
     },
 }
 
+impl Problem {
+    /// What is found, whichever node it is.
+    pub fn in_general(&self) -> &'static str {
+        match self {
+            Self::NoKernel { .. } => "no int8 kernel, left in float",
+            Self::ZeroChannels { .. } => "all weights of some of their channels are zero",
+            Self::UnevenChannels { .. } => "the weights of their channels differ too much for one scale",
+            Self::DeadRange { .. } => "their observers saw one value alone",
+            Self::NoData => "their observers saw no data",
+            Self::Normalization { .. } => "what they read is not distributed as in training",
+            Self::FusionMoved { .. } => "fusing moved the output",
+        }
+    }
+}
+
 impl Warning {
     /// A name of its kind for programs.
     pub fn kind(&self) -> &'static str {
@@ -111,6 +126,9 @@ impl Warning {
                 "what it reads lies {shift:.1} standard deviations from its running mean and has {spread:.2} times its \
                  running variance (medians over its channels)"
             ),
+            Problem::FusionMoved { relative } if relative.is_nan() => {
+                "the output is not a number, so nothing is proved".to_owned()
+            }
             Problem::FusionMoved { relative } => {
                 format!("fusing moved the output by {relative:.1e} of the largest logit")
             }
@@ -148,6 +166,9 @@ impl Warning {
             Problem::NoData => "calibrate with at least one image",
             Problem::Normalization { .. } => {
                 "normalize the images as in training (mean and standard deviation), or check that these are its images"
+            }
+            Problem::FusionMoved { relative } if relative.is_nan() => {
+                "the weights are damaged, in float too: load others or train again"
             }
             Problem::FusionMoved { .. } => {
                 "switch its fusion off, or look for a batch norm whose running variance is nearly zero"

@@ -206,6 +206,19 @@ impl Latency {
     }
 }
 
+/// What every layer of a converted graph costs, on one image of made-up values.
+///
+/// # Errors
+/// Those of planning.
+pub fn layer_costs(graph: &Graph, threads_asked: usize) -> Result<Vec<LayerCost>, SessionError> {
+    let options = PlanOptions { isa: None, threads: threads(threads_asked) };
+    let mut plan = Plan::new(graph, &options)?;
+    let image = images(graph.input_shape().len());
+    (0..WARM_UP).for_each(|_| drop(plan.run(&image, 1)));
+    let peak = Kernels::new(Some(plan.isa()), options.threads).ok().and_then(|k| k.peak_macs_per_second());
+    Ok(layers(&mut plan, &image, peak))
+}
+
 fn layers(plan: &mut Plan, image: &[f32], peak: Option<f64>) -> Vec<LayerCost> {
     const ROUNDS: usize = 25;
     plan.time_layers(image, ROUNDS)

@@ -1,15 +1,17 @@
 //! Step 5: images through the float model, every observer watching.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::foresee::Foresight;
 use super::state::Reporter;
-use super::{Calibration, Event, ObserverView, Session, SessionError, Stage, Step};
+use super::{Calibration, Event, IfConverted, ObserverView, Session, SessionError, Stage, Step};
 use crate::data::shuffled;
 use crate::exec::float::{Activation, Model};
-use crate::graph::Graph;
-use crate::quant::{Observers, Values};
+use crate::graph::{Graph, NodeId};
+use crate::quant::{self, Observers, Range, Values};
 
 /// Bins of a histogram as the screen shows it.
 const SCREEN_BINS: usize = 128;
@@ -28,7 +30,10 @@ impl Session {
     pub(super) fn calibrate(&mut self, calibration: Calibration, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
         let before = self.weighted()?;
-        let graph = self.base(Step::Calibrate)?.graph().clone();
+        // As prepared, with the ranges that were set by hand since.
+        self.base(Step::Calibrate)?;
+        let (graph, _) = quant::prepare(self.base(Step::Prepare)?.graph(), &self.recipe.qconfig)?;
+        let graph = Arc::new(graph);
         let (observers, images) = self.observe(&before.opened, &graph, calibration, to)?;
         let warnings = observers.warnings();
         to.warn_of(&warnings);
@@ -51,6 +56,11 @@ impl Session {
         order.truncate(calibration.batches.saturating_mul(calibration.batch));
         let total = order.len();
         let mut images = 0;
+        let mut foresight = match calibration.foresee {
+            true => Foresight::new(opened, total.div_ceil(calibration.batch.max(1))),
+            false => None,
+        };
+        let mut clips = BTreeMap::new();
         to.progress("Calibrating", 0, total);
         for batch in split.batches(order, calibration.batch, &opened.preprocess, None) {
             to.checkpoint()?;
@@ -74,7 +84,18 @@ impl Session {
             watched?;
             images += batch.indices.len();
             to.progress("Calibrating", images, total);
-            (to.emit)(Event::Observed { images, observers: Arc::new(views(graph, &observers)) });
+            let mut look = None;
+            if let Some(foresight) = &mut foresight {
+                look = foresight.after_a_batch(graph, &observers, &self.recipe.qconfig, opened)?;
+                to.checkpoint()?;
+            }
+            let sample = foresight.as_ref().map_or(0, Foresight::sample);
+            let found = look.as_ref().map(|look| IfConverted { images, accuracy: look.accuracy, sample });
+            clips = look.map_or(clips, |look| look.clips);
+            (to.emit)(Event::Observed { images, observers: Arc::new(views(graph, &observers, &clips)) });
+            if let Some(found) = found {
+                (to.emit)(Event::IfConverted(found));
+            }
         }
         if images == 0 {
             return Err(SessionError::NothingToSee { path: opened.source.clone() });
@@ -84,7 +105,7 @@ impl Session {
 }
 
 /// What the screen shows of every observer that has seen something.
-fn views(graph: &Graph, observers: &Observers) -> Vec<ObserverView> {
+fn views(graph: &Graph, observers: &Observers, clips: &BTreeMap<NodeId, Range>) -> Vec<ObserverView> {
     let mut views = Vec::new();
     for node in observers.nodes() {
         let Some(range) = observers.range(node) else { continue };
@@ -101,6 +122,10 @@ fn views(graph: &Graph, observers: &Observers) -> Vec<ObserverView> {
             histogram,
             histogram_min: edges.min,
             histogram_max: edges.max,
+            levels: clips.get(&node).and_then(|clip| {
+                let qparams = clip.qparams(observers.spec(node)?);
+                Some((clip.min, clip.max, qparams))
+            }),
         });
     }
     views

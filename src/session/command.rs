@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Stage, Step};
 use crate::download::Place;
-use crate::quant::{FuseOptions, QConfig};
+use crate::quant::{FuseOptions, QConfig, Range};
 use crate::train::TrainConfig;
 
 /// What a user asks for. Each one that carries a choice writes it into the session's recipe.
@@ -33,6 +33,8 @@ pub enum Command {
     Prepare(QConfig),
     /// Step 5.
     Calibrate(Calibration),
+    /// Step 5 again, without an image: sets the range of a node by hand, or (`None`) by what was seen.
+    SetRange(String, Option<Range>),
     /// Step 5 of the second method.
     TrainQat(QatTraining),
     /// Step 6, first half.
@@ -41,6 +43,8 @@ pub enum Command {
     Save(PathBuf),
     /// Undoes every step after this one.
     BackTo(Step),
+    /// Brings the next undone step back, until something else is done.
+    Redo,
     /// Every step that is left, with the recipe's choices, saving here.
     RunAll(PathBuf),
 }
@@ -70,10 +74,12 @@ pub enum CommandKind {
     Fuse,
     Prepare,
     Calibrate,
+    SetRange,
     TrainQat,
     Convert,
     Save,
     BackTo(Step),
+    Redo,
     RunAll,
 }
 
@@ -93,10 +99,12 @@ impl Command {
             Self::Fuse(_) => CommandKind::Fuse,
             Self::Prepare(_) => CommandKind::Prepare,
             Self::Calibrate(_) => CommandKind::Calibrate,
+            Self::SetRange(..) => CommandKind::SetRange,
             Self::TrainQat(_) => CommandKind::TrainQat,
             Self::Convert => CommandKind::Convert,
             Self::Save(_) => CommandKind::Save,
             Self::BackTo(step) => CommandKind::BackTo(*step),
+            Self::Redo => CommandKind::Redo,
             Self::RunAll(_) => CommandKind::RunAll,
         }
     }
@@ -118,10 +126,12 @@ impl CommandKind {
             Self::Fuse => "fuse",
             Self::Prepare => "prepare",
             Self::Calibrate => "calibrate",
+            Self::SetRange => "set a range",
             Self::TrainQat => "train with fake quantization",
             Self::Convert => "convert",
             Self::Save => "save",
             Self::BackTo(_) => "go back",
+            Self::Redo => "redo",
             Self::RunAll => "run all steps",
         }
     }
@@ -135,7 +145,12 @@ impl Stage {
         let done = self.done();
         let at = |step: Step| done == Some(step) || done == before(step);
         match kind {
-            CommandKind::Open | CommandKind::ChooseMethod | CommandKind::KeepCheckpoints | CommandKind::RunAll => true,
+            // Whether anything was undone is not the stage's to know.
+            CommandKind::Open
+            | CommandKind::ChooseMethod
+            | CommandKind::KeepCheckpoints
+            | CommandKind::RunAll
+            | CommandKind::Redo => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights
             | CommandKind::UseShippedWeights
@@ -146,6 +161,7 @@ impl Stage {
             CommandKind::Prepare => at(Step::Prepare),
             CommandKind::Calibrate => at(Step::Calibrate) && !self.is_qat(),
             CommandKind::TrainQat => at(Step::Calibrate) && self.is_qat(),
+            CommandKind::SetRange => done == Some(Step::Calibrate) && !self.is_qat(),
             CommandKind::Convert => at(Step::Convert),
             CommandKind::Save => done == Some(Step::Convert) && !self.is_study_alone(),
             CommandKind::BackTo(step) => done.is_some_and(|d| step < d),

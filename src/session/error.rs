@@ -20,6 +20,8 @@ pub enum SessionError {
     StudyAlone,
     #[error("no model is open: open one first")]
     NothingOpen,
+    #[error("nothing is undone that could be brought back: it is gone once another step was run")]
+    NothingUndone,
     #[error("no trained weights for {model} on this data come with Octet: load a state dict, or train")]
     NothingShipped { model: String },
     #[error("the weights have {found} classes, but --classes says {expected}: leave it out, or load other weights")]

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{Recipe, Stage, Step};
 use crate::download::Transfer;
-use crate::graph::NodeId;
+use crate::graph::{NodeId, QParams};
 use crate::train::TrainEvent;
 
 /// What happened, in the order it happened. A [`super::View`] is the sum of them.
@@ -26,6 +26,8 @@ pub enum Event {
         /// What exists.
         stage: Arc<Stage>,
     },
+    /// A step that was undone is back as it was.
+    Redone(Arc<Stage>),
     /// How far the running command is.
     Progress(Progress),
     /// How far a download is.
@@ -37,6 +39,8 @@ pub enum Event {
         /// In the order of the graph.
         observers: Arc<Vec<ObserverView>>,
     },
+    /// What the model would be worth now.
+    IfConverted(IfConverted),
     /// Training went on.
     Training(TrainEvent),
     /// A line for the log.
@@ -84,6 +88,21 @@ pub struct ObserverView {
     pub histogram_min: f32,
     /// Right edge of the last bin.
     pub histogram_max: f32,
+    /// Where the levels would end, and what they would be, as of the last look ahead ([`Calibration::foresee`]).
+    ///
+    /// [`Calibration::foresee`]: super::Calibration::foresee
+    pub levels: Option<(f32, f32, QParams)>,
+}
+
+/// The accuracy that the model would have if it were converted after so many images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IfConverted {
+    /// Images that the observers have seen.
+    pub images: usize,
+    /// Fraction of the sample that it names rightly.
+    pub accuracy: f64,
+    /// Held-out images in the sample.
+    pub sample: usize,
 }
 
 /// How much a log line matters.

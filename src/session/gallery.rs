@@ -49,6 +49,11 @@ pub fn thumbnail(dataset: &Dataset, image: usize, side: usize) -> Result<Image, 
     dataset.train.image(image).map(|image| image.within(side)).map_err(|e| e.to_string())
 }
 
+/// The same of a held-out image.
+pub fn held_out_thumbnail(dataset: &Dataset, image: usize, side: usize) -> Result<Image, String> {
+    dataset.valid.image(image).map(|image| image.within(side)).map_err(|e| e.to_string())
+}
+
 /// One image on its way into the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preview {

@@ -38,6 +38,11 @@ pub enum Contents {
     },
 }
 
+/// Whether a file begins as Octet's int8 files do; no more of it is read.
+pub fn is_int8_file(file: &Path) -> bool {
+    octet::is_octet(file)
+}
+
 /// Reads a file and tells what it holds.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::state::Reporter;
 use super::{Opened, SessionError};
 use crate::analysis::Saturation;
@@ -20,7 +22,7 @@ const LATENCY_RUNS: usize = 25;
 const LATENCY_SECONDS: f64 = 1.5;
 
 /// One side of the comparison.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Side {
     /// Fraction of the held-out images that it names rightly, where labels allow.
     pub accuracy: Option<f64>,
@@ -48,7 +50,7 @@ pub struct Measured {
 }
 
 /// Any way to run a network: `[batch, 3, size, size]` and the batch in, `[batch, classes]` out.
-type Logits<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError> + 'a;
+pub(super) type Logits<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError> + 'a;
 
 /// Hears how many images were seen and which could not be read; an error ends the work.
 type Ask<'a> = dyn FnMut(usize, &[Skipped]) -> Result<(), SessionError> + 'a;
@@ -157,7 +159,7 @@ pub(super) fn accuracy_of(
 }
 
 /// Index of the largest logit, the first of equals.
-fn argmax(row: &[f32]) -> Result<usize, SessionError> {
+pub(super) fn argmax(row: &[f32]) -> Result<usize, SessionError> {
     if row.iter().any(|v| v.is_nan()) {
         return Err(SessionError::NotANumber);
     }

@@ -10,8 +10,11 @@ mod checkpoint;
 mod classifier;
 mod command;
 mod control;
+mod convergence;
+mod diagnose;
 mod error;
 mod event;
+mod foresee;
 mod gallery;
 mod images;
 mod inspect;
@@ -19,46 +22,57 @@ mod measure;
 mod method;
 mod normalization;
 mod pick;
+mod priority;
 mod probe;
+mod project;
 mod proof;
 mod published;
 mod qat;
 mod recipe;
+mod recipe_file;
 mod saturation;
 mod save;
 mod sizes;
 mod stage;
+mod stale;
 mod state;
 mod steps;
 mod view;
 mod weigh;
 mod worker;
 
-pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, synthetic_pair};
+pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, layer_costs, synthetic_pair};
 pub use catalog::{Catalog, PublishedWeights, catalog};
 pub use checkpoint::CheckpointFile;
 pub use classifier::{Classifier, ClassifierOptions};
 pub use command::{Command, CommandKind, Download};
 pub use control::Control;
+pub use convergence::{Convergence, Moved, convergence};
+pub use diagnose::{Pair, SoFar};
 pub use error::SessionError;
-pub use event::{Event, LogLine, ObserverView, Progress, Severity};
-pub use gallery::{ClassRow, Preview, class_rows, preview, thumbnail};
-pub use inspect::{Contents, inspect, save_float};
+pub use event::{Event, IfConverted, LogLine, ObserverView, Progress, Severity};
+pub use foresee::{SampleScore, WhatIf};
+pub use gallery::{ClassRow, Preview, class_rows, held_out_thumbnail, preview, thumbnail};
+pub use inspect::{Contents, inspect, is_int8_file, save_float};
 pub use measure::{Measured, Side, float_bytes};
 pub use method::{Method, QatTraining};
 pub use pick::{Opened, PreprocessChoice};
 pub use probe::Probe;
+pub use project::{KeptRun, Project, ProjectError, Run};
 pub use published::{PublishedSizes, published_sizes};
 pub use recipe::{Calibration, Recipe, WeightsChoice};
+pub use recipe_file::{RecipeError, read_recipe};
 pub use sizes::{FileSizes, file_sizes};
-pub use stage::{FusionProof, QatResult, Stage, Step, StudyResult, Weighted, WeightsOrigin};
+pub use stage::{FusionProof, QatResult, SiteProof, Stage, Step, StudyResult, Weighted, WeightsOrigin};
 pub use state::Session;
 pub use view::{StepState, StepView, View};
 pub use weigh::{download, ships_weights};
 pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.
-pub use crate::analysis::{LayerBound, LayerSaturation, Neighbours, PairBound, Saturation};
+pub use crate::analysis::{
+    Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, Neighbours, PairBound, Saturation, Verdicts,
+};
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::Device;
@@ -67,7 +81,8 @@ pub use crate::graph::{
 };
 pub use crate::int8_model::{Likely, likeliest};
 pub use crate::quant::{
-    Backend, Choosable, ConvertReport, FuseOptions, FuseReport, Override, QConfig, Study, Warning, choosable,
+    Backend, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, LayerReport, Observers, Override,
+    Pattern, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
 };
 pub use crate::train::{
     EpochReport, FakeQuantRange, Frozen, Optimizer, QatConfig, RangeReport, Score, TrainConfig, TrainEvent,

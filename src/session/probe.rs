@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
+use super::priority::work_behind_the_window;
+
 /// Answers that may wait for the window; the job blocks beyond, so memory is bounded.
 const ANSWERS: usize = 64;
 
@@ -28,6 +30,7 @@ impl<A: Send + 'static> Probe<A> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         std::thread::Builder::new().name("octet-probe".to_owned()).spawn(move || {
+            work_behind_the_window();
             job(&mut |answer| {
                 if stopped.load(Ordering::Relaxed) || sender.send(answer).is_err() {
                     return ControlFlow::Break(());

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 
 use super::measure::Inputs;
 use super::state::Reporter;
-use super::{FusionProof, Session, SessionError, Weighted};
-use crate::exec::float::{Device, Model};
+use super::{FusionProof, Session, SessionError, SiteProof, Weighted};
+use crate::exec::float::Model;
 use crate::graph::{Graph, NodeId};
-use crate::quant::{FUSION_TOLERANCE, FuseReport, Warning, fusion_warning};
+use crate::quant::{FUSION_TOLERANCE, FuseReport, FuseSite, Warning, fusion_warning};
 
 /// Images on which fusion is proved to change nothing.
 const PROOF_IMAGES: usize = 8;
@@ -18,30 +18,39 @@ impl Session {
     pub(super) fn prove(
         &self,
         before: &Weighted,
-        fused: &Graph,
+        (fused, report): (&Graph, &FuseReport),
         to: &mut Reporter<'_>,
     ) -> Result<FusionProof, SessionError> {
         let inputs = self.proof_images(before, PROOF_IMAGES)?;
-        to.progress("Proving the fusion", 0, 2);
-        let old = Model::new(&before.graph, &self.device)?.run(&inputs.images, inputs.count)?;
-        to.checkpoint()?;
-        to.progress("Proving the fusion", 1, 2);
-        let new = Model::new(fused, &self.device)?.run(&inputs.images, inputs.count)?;
-        let (max_abs, relative) = difference(&old, &new);
-        Ok(FusionProof { images: inputs.count, max_abs, relative })
-    }
-
-    /// The warning where the proof failed, with the first site that moved its own output.
-    pub(super) fn moved(
-        &self,
-        before: &Weighted,
-        (fused, report): (&Graph, &FuseReport),
-        proof: &FusionProof,
-    ) -> Result<Option<Warning>, SessionError> {
-        let Some(warning) = fusion_warning(fused, proof.relative) else { return Ok(None) };
-        let inputs = self.proof_images(before, 1)?;
-        let site = first_moved(&before.graph, (fused, report), &inputs.images, &self.device)?;
-        Ok(Some(Warning { node: site.unwrap_or(warning.node), ..warning }))
+        let models = (Model::new(&before.graph, &self.device)?, Model::new(fused, &self.device)?);
+        let ends = Ends::of(&before.graph, fused, report);
+        let mut moved = Moved::default();
+        let mut sites = vec![Moved::default(); report.sites.len()];
+        // Image by image: what every site computes of one is held at a time.
+        for (i, image) in inputs.images.chunks_exact(inputs.images.len() / inputs.count).enumerate() {
+            to.progress("Proving the fusion", i, inputs.count);
+            to.checkpoint()?;
+            let old = outputs(&models.0, &before.graph, &ends.old, image)?;
+            to.checkpoint()?;
+            let new = outputs(&models.1, fused, &ends.new, image)?;
+            for (site, (a, b)) in sites.iter_mut().zip(&ends.sites) {
+                if let Some((a, b)) = old.get(a).zip(new.get(b)) {
+                    site.add(a, b);
+                }
+            }
+            if let Some((a, b)) = old.get(&before.graph.output()).zip(new.get(&fused.output())) {
+                moved.add(a, b);
+            }
+        }
+        let sites = report.sites.iter().zip(sites);
+        Ok(FusionProof {
+            images: inputs.count,
+            max_abs: moved.max_abs,
+            relative: moved.relative(),
+            sites: sites
+                .map(|(site, m)| SiteProof { name: site.name.clone(), max_abs: m.max_abs, relative: m.relative() })
+                .collect(),
+        })
     }
 
     fn proof_images(&self, before: &Weighted, count: usize) -> Result<Inputs, SessionError> {
@@ -50,54 +59,93 @@ impl Session {
     }
 }
 
-/// The first site whose output on one image differs by more than [`FUSION_TOLERANCE`] from that of the last node it
-/// replaces; `None` where no single one does.
-fn first_moved(
-    before: &Graph,
-    (fused, report): (&Graph, &FuseReport),
-    image: &[f32],
-    device: &Device,
-) -> Result<Option<String>, SessionError> {
-    let lasts = report.sites.iter().filter_map(|s| before.find(s.nodes.last()?)).collect();
-    let heads = report.sites.iter().filter_map(|s| fused.find(&s.name)).collect();
-    let (old, new) = (outputs(before, lasts, image, device)?, outputs(fused, heads, image, device)?);
-    let moved = report.sites.iter().find(|site| {
-        let pair = site.nodes.last().and_then(|last| old.get(last)).zip(new.get(&site.name));
-        pair.is_some_and(|(old, new)| difference(old, new).1 > FUSION_TOLERANCE)
-    });
-    Ok(moved.map(|site| site.name.clone()))
+impl FusionProof {
+    /// The warning where the proof failed, naming the first site that moved its own output; where no single one did, the
+    /// model's output.
+    pub(super) fn warning(&self, fused: &Graph) -> Option<Warning> {
+        let warning = fusion_warning(fused, self.relative)?;
+        // Not a number is no proof either.
+        let site = self.sites.iter().find(|site| !site.is_rounding());
+        Some(Warning { node: site.map_or(warning.node, |site| site.name.clone()), ..warning })
+    }
 }
 
-/// What these nodes compute of one image, by name.
+impl SiteProof {
+    /// Whether its output moved by no more than rounding does.
+    pub fn is_rounding(&self) -> bool {
+        self.relative <= FUSION_TOLERANCE
+    }
+}
+
+/// Which nodes are compared: each site's fused node with the last of those that it replaces, and the outputs.
+struct Ends {
+    old: Vec<NodeId>,
+    new: Vec<NodeId>,
+    /// Of each site, in both graphs.
+    sites: Vec<(NodeId, NodeId)>,
+}
+
+impl Ends {
+    fn of(before: &Graph, fused: &Graph, report: &FuseReport) -> Self {
+        let pair = |site: &FuseSite| {
+            let last = site.nodes.last().and_then(|last| before.find(last));
+            // A site's nodes are in both graphs; the outputs stand in for what is not.
+            (last.unwrap_or(before.output()), fused.find(&site.name).unwrap_or(fused.output()))
+        };
+        let sites: Vec<_> = report.sites.iter().map(pair).collect();
+        let old = sites.iter().map(|(a, _)| *a).chain([before.output()]).collect();
+        let new = sites.iter().map(|(_, b)| *b).chain([fused.output()]).collect();
+        Self { old, new, sites }
+    }
+}
+
+/// The largest difference and the largest value so far; not a number where one was not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    max_abs: f32,
+    largest: f32,
+}
+
+impl Moved {
+    fn add(&mut self, old: &[f32], new: &[f32]) {
+        // `f32::max` would pass over what is not a number, and call it proved.
+        let max = |a: f32, b: f32| if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) };
+        self.max_abs = old.iter().zip(new).map(|(a, b)| (a - b).abs()).fold(self.max_abs, max);
+        self.largest = old.iter().map(|a| a.abs()).fold(self.largest, max);
+    }
+
+    fn relative(self) -> f32 {
+        // Two infinities differ by no number.
+        if self.largest.is_infinite() { f32::NAN } else { self.max_abs / self.largest.max(f32::MIN_POSITIVE) }
+    }
+}
+
+/// What these nodes compute of one image.
 fn outputs(
+    model: &Model,
     graph: &Graph,
-    nodes: Vec<NodeId>,
+    nodes: &[NodeId],
     image: &[f32],
-    device: &Device,
-) -> Result<HashMap<String, Vec<f32>>, SessionError> {
+) -> Result<HashMap<NodeId, Vec<f32>>, SessionError> {
+    let mut wanted = vec![false; graph.nodes.len()];
+    nodes.iter().for_each(|id| wanted[id.index()] = true);
     let mut outputs = HashMap::new();
-    Model::new(graph, device)?.run_traced(image, 1, &|id| nodes.contains(&id), &mut |id, values| {
-        outputs.insert(graph.node(id).name.clone(), values.as_slice().to_vec());
+    model.run_traced(image, 1, &|id| wanted[id.index()], &mut |id, values| {
+        outputs.insert(id, values.as_slice().to_vec());
         ControlFlow::Continue(())
     })?;
     Ok(outputs)
 }
 
-/// The largest difference, and the same over the largest value.
-fn difference(old: &[f32], new: &[f32]) -> (f32, f32) {
-    let max_abs = old.iter().zip(new).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    let largest = old.iter().map(|a| a.abs()).fold(f32::MIN_POSITIVE, f32::max);
-    (max_abs, max_abs / largest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::float::Device;
     use crate::graph::{Builder, ConvSpec, Shape, Tensor};
     use crate::quant::{FuseOptions, fuse};
 
     /// Two pairs, the second with a bias and a running mean of `offset`: they cancel, exactly only where they are folded.
-    fn site_that_moved(offset: f32) -> Option<String> {
+    fn sites(offset: f32) -> Vec<SiteProof> {
         let (mut b, x) = Builder::new("two", Shape::new(1, 8, 8));
         let x = b.conv("calm", x, ConvSpec::new(2, 1).bias());
         let x = b.bn("calm_bn", x, 1e-5, 0.1);
@@ -115,12 +163,41 @@ mod tests {
         let graph = b.finish().with_params(&values.map(|(key, value)| (key.to_owned(), value)).into());
         let (fused, report) = fuse(&graph, &FuseOptions::default()).expect("a float graph");
         let image: Vec<f32> = (0..64).map(|i| (i as f32 * 0.37).sin()).collect();
-        first_moved(&graph, (&fused, &report), &image, &Device::Cpu).expect("float runs")
+        let ends = Ends::of(&graph, &fused, &report);
+        let run = |graph: &Graph, nodes: &[NodeId]| {
+            outputs(&Model::new(graph, &Device::Cpu).expect("a model"), graph, nodes, &image).expect("float runs")
+        };
+        let (old, new) = (run(&graph, &ends.old), run(&fused, &ends.new));
+        let proof = |(site, (a, b)): (&FuseSite, &(NodeId, NodeId))| {
+            let mut moved = Moved::default();
+            moved.add(&old[a], &new[b]);
+            SiteProof { name: site.name.clone(), max_abs: moved.max_abs, relative: moved.relative() }
+        };
+        report.sites.iter().zip(&ends.sites).map(proof).collect()
     }
 
     #[test]
     fn the_site_that_moved_is_named() {
-        assert_eq!(site_that_moved(0.2), None, "rounding alone");
-        assert_eq!(site_that_moved(5000.0).as_deref(), Some("steep"));
+        assert!(sites(0.2).iter().all(SiteProof::is_rounding), "rounding alone");
+        let moved = sites(5000.0);
+        let first = moved.iter().find(|site| !site.is_rounding()).expect("one moved");
+        assert_eq!(first.name, "steep");
+    }
+
+    #[test]
+    fn what_is_not_a_number_proves_nothing() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            for (old, new) in [([1.0, bad], [1.0, bad]), ([bad, 1.0], [bad, 1.0]), ([2.0, 1.0], [2.0, f32::NAN])] {
+                let mut moved = Moved::default();
+                moved.add(&[3.0], &[3.0]);
+                moved.add(&old, &new);
+                moved.add(&[3.0], &[3.0]);
+                assert!(moved.relative().is_nan(), "{old:?} {new:?}: {moved:?}");
+            }
+        }
+        let (graph, _) = Builder::new("none", Shape::new(1, 1, 1));
+        let proof = FusionProof { images: 1, max_abs: f32::NAN, relative: f32::NAN, sites: Vec::new() };
+        let warning = proof.warning(&graph.finish()).expect("nothing is proved");
+        assert!(warning.to_string().contains("not a number") && !warning.to_string().contains("NaN"), "{warning}");
     }
 }

@@ -17,11 +17,15 @@ impl Session {
     /// Another method from here on; what was fused for the other one is undone.
     pub(super) fn choose_method(&mut self, method: Method, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let other = self.recipe.method.is_ptq() != method.is_ptq();
-        self.recipe.method = method;
-        (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
         if other && self.stage()?.done() > Some(Step::Weights) {
             self.back_to(Step::Weights, to)?;
         }
+        if other {
+            // What is undone is of the other method: not to be brought back into this one.
+            self.forget_undone();
+        }
+        self.recipe.method = method;
+        (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
         Ok(())
     }
 

@@ -62,11 +62,15 @@ pub struct Calibration {
     pub batches: usize,
     /// Images a batch.
     pub batch: usize,
+    /// Whether the accuracy that the model would have is measured on a sample a few times on the way. It changes nothing
+    /// of the result, takes time, and so is no part of a file's recipe.
+    #[serde(skip)]
+    pub foresee: bool,
 }
 
 impl Default for Calibration {
     fn default() -> Self {
-        Self { batches: 32, batch: 32 }
+        Self { batches: 32, batch: 32, foresee: false }
     }
 }
 

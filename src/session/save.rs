@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::measure::{Inputs, float_bytes, int8_accuracy, latency_ms};
 use super::saturation::saturation;
 use super::state::Reporter;
-use super::{Measured, Opened, QatResult, Recipe, Session, SessionError, Side, Stage};
+use super::{Measured, Opened, QatResult, Recipe, Run, Session, SessionError, Side, Stage, Step, WeightsOrigin};
 use crate::exec::float::Model;
 use crate::exec::int8::{Plan, PlanOptions};
 use crate::quant::{self, FuseOptions};
@@ -66,8 +66,32 @@ impl Session {
         };
         to.info(format!("Saved {} ({} KB), read it back and measured that.", path.display(), bytes / 1000));
         let stage = Stage::Saved { before, graph: Arc::new(graph), report, study, qat, measured: Arc::new(measured) };
+        self.keep_run(&stage, to);
         self.enter(stage, start, to);
         Ok(())
+    }
+
+    /// Keeps the run in the project, if there is one. That it cannot be kept costs no result: it is said.
+    fn keep_run(&self, stage: &Stage, to: &mut Reporter<'_>) {
+        let (Some(project), Stage::Saved { measured, study, qat, .. }) = (&self.project, stage) else { return };
+        let fake = study.and_then(|s| s.accuracy).or(qat.and_then(|q| q.accuracy));
+        let run = Run::new(&self.recipe, self.weights_in_words(), measured, fake, stage);
+        match project.keep(&run) {
+            Ok((number, path)) => to.info(format!("Kept as run {number}: {}.", path.display())),
+            Err(e) => to.warn(format!("{e}.")),
+        }
+    }
+
+    fn weights_in_words(&self) -> String {
+        let Some(Stage::Weighted { origin, .. }) = self.stage_of(Step::Weights).map(AsRef::as_ref) else {
+            return String::new();
+        };
+        match origin {
+            WeightsOrigin::Shipped => "shipped with Octet".to_owned(),
+            WeightsOrigin::File(path) | WeightsOrigin::WithoutHead(path) => path.display().to_string(),
+            WeightsOrigin::Trained { epochs, stopped: false } => format!("trained, {epochs} epochs"),
+            WeightsOrigin::Trained { epochs, stopped: true } => format!("trained, stopped after {epochs} epochs"),
+        }
     }
 }
 

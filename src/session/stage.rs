@@ -71,13 +71,27 @@ pub enum WeightsOrigin {
 }
 
 /// What fusing did to the model's output on real images: it should be rounding alone.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FusionProof {
     /// Images compared.
     pub images: usize,
     /// Largest difference of a logit.
     pub max_abs: f32,
-    /// The same over the largest logit.
+    /// The same over the largest logit. Not a number where a logit was not: then nothing is proved.
+    pub relative: f32,
+    /// Every site, in the order of the report.
+    pub sites: Vec<SiteProof>,
+}
+
+/// How far fusing moved the output of one site: of its fused node, from that of the last node that it replaces. What went
+/// before it moved a little too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteProof {
+    /// The fused node.
+    pub name: String,
+    /// Largest difference of a value.
+    pub max_abs: f32,
+    /// The same over the largest value.
     pub relative: f32,
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{
     CheckpointFile, Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step,
 };
-use super::{Method, PreprocessChoice, PublishedWeights, WeightsChoice, catalog};
+use super::{Method, PreprocessChoice, Project, PublishedWeights, WeightsChoice, catalog};
 use crate::data::Skipped;
 use crate::exec::float::Device;
 use crate::quant::{self, Warning};
@@ -19,6 +19,11 @@ pub struct Session {
     pub(super) device: Device,
     /// The preprocessing that was chosen, before weights of torchvision's filled in the rest of the recipe's.
     pub(super) asked: PreprocessChoice,
+    /// What was undone, in the order of the steps, and the recipe that led there.
+    undone: Vec<Arc<Stage>>,
+    undone_recipe: Option<Recipe>,
+    /// Where saved runs are kept, if anywhere.
+    pub(super) project: Option<Project>,
     /// The file that was downloaded last, and what it is.
     pub(super) fetched: Option<(PathBuf, PublishedWeights)>,
     /// Where training keeps its state.
@@ -65,8 +70,22 @@ impl Session {
     /// Nothing is open yet.
     pub fn new(device: Device) -> Self {
         let recipe = Recipe::new(crate::zoo::ModelId::ShuffleNetV2X05);
-        let asked = PreprocessChoice::default();
-        Self { recipe, history: Vec::new(), device, asked, fetched: None, checkpoint: None }
+        Self {
+            recipe,
+            history: Vec::new(),
+            device,
+            asked: PreprocessChoice::default(),
+            undone: Vec::new(),
+            undone_recipe: None,
+            project: None,
+            fetched: None,
+            checkpoint: None,
+        }
+    }
+
+    /// The same, keeping every run that is saved in this project.
+    pub fn in_project(self, project: Project) -> Self {
+        Self { project: Some(project), ..self }
     }
 
     /// The choices so far.
@@ -141,10 +160,12 @@ impl Session {
             Command::Fuse(options) => self.fuse(&options, to),
             Command::Prepare(qconfig) => self.prepare(qconfig, to),
             Command::Calibrate(calibration) => self.calibrate(calibration, to),
+            Command::SetRange(node, range) => self.set_range(&node, range, to),
             Command::TrainQat(training) => self.train_qat(training, to),
             Command::Convert => self.convert(to),
             Command::Save(path) => self.save(&path, to),
             Command::BackTo(step) => self.back_to(step, to),
+            Command::Redo => self.redo(to),
             Command::RunAll(path) => self.run_all(&path, to),
         }
     }
@@ -174,9 +195,26 @@ impl Session {
     }
 
     pub(super) fn back_to(&mut self, step: Step, to: &mut Reporter<'_>) -> Result<(), SessionError> {
-        self.rewind(step.index() + 2);
+        let keep = (step.index() + 2).min(self.history.len());
+        self.undone_recipe.get_or_insert_with(|| self.recipe.clone());
+        self.undone.splice(0..0, self.history.split_off(keep));
         let stage = self.stage()?.clone();
         (to.emit)(Event::WentBack { to: Some(step), stage });
+        Ok(())
+    }
+
+    /// Brings the next undone step back, with the choices that led there.
+    fn redo(&mut self, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+        if self.undone.is_empty() {
+            return Err(SessionError::NothingUndone);
+        }
+        let stage = self.undone.remove(0);
+        if let Some(recipe) = &self.undone_recipe {
+            self.recipe = recipe.clone();
+        }
+        self.history.push(stage.clone());
+        (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
+        (to.emit)(Event::Redone(stage));
         Ok(())
     }
 
@@ -239,6 +277,11 @@ impl Session {
         self.history.truncate(stages);
     }
 
+    /// What `step` left.
+    pub(super) fn stage_of(&self, step: Step) -> Option<&Arc<Stage>> {
+        self.history.get(step.index() + 1)
+    }
+
     /// The stage that `step` starts from.
     pub(super) fn base(&self, step: Step) -> Result<&Arc<Stage>, SessionError> {
         self.history.get(step.index()).ok_or(SessionError::NothingOpen)
@@ -250,10 +293,16 @@ impl Session {
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
     }
 
+    /// What was undone can no longer be brought back.
+    pub(super) fn forget_undone(&mut self) {
+        (self.undone, self.undone_recipe) = (Vec::new(), None);
+    }
+
     /// Puts a new stage in its place, dropping what was there and after it.
     pub(super) fn enter(&mut self, stage: Stage, start: Instant, to: &mut Reporter<'_>) {
         let place = stage.done().map_or(0, |s| s.index() + 1);
         self.rewind(place);
+        self.forget_undone();
         let stage = Arc::new(stage);
         self.history.push(stage.clone());
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));

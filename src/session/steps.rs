@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::measure::fake_accuracy;
 use super::state::Reporter;
 use super::{Method, Session, SessionError, Stage, Step, StudyResult, Weighted};
-use crate::quant::{self, FuseOptions, QConfig, Study, Warning};
+use crate::quant::{self, FuseOptions, QConfig, Range, Study, Warning};
 
 impl Session {
     pub(super) fn insert_stubs(&mut self, to: &mut Reporter<'_>) -> Result<(), SessionError> {
@@ -26,7 +26,7 @@ impl Session {
         let start = Instant::now();
         let before = self.weighted()?;
         let (folded, folded_report) = quant::fuse(&before.graph, options)?;
-        let proof = self.prove(&before, &folded, to)?;
+        let proof = self.prove(&before, (&folded, &folded_report), to)?;
         to.info(format!(
             "{} sites fused; the output of {} images moved by {:.1e} at most ({:.1e} of the largest logit).",
             folded_report.sites.len(),
@@ -34,7 +34,7 @@ impl Session {
             proof.max_abs,
             proof.relative
         ));
-        let warnings: Vec<Warning> = self.moved(&before, (&folded, &folded_report), &proof)?.into_iter().collect();
+        let warnings: Vec<Warning> = proof.warning(&folded).into_iter().collect();
         to.warn_of(&warnings);
         self.recipe.unfused = options.disabled.clone();
         // Training keeps the batch norms beside their convolutions; what was proved is how they fold afterwards.
@@ -62,6 +62,29 @@ impl Session {
         to.warn_of(&warnings);
         self.recipe.qconfig = qconfig;
         self.enter(Stage::Prepared { before, graph: graph.into(), report: report.into(), warnings }, start, to);
+        Ok(())
+    }
+
+    /// Sets the range of a node by hand, or lets what was seen decide again; calibration stays.
+    pub(super) fn set_range(
+        &mut self,
+        node: &str,
+        range: Option<Range>,
+        to: &mut Reporter<'_>,
+    ) -> Result<(), SessionError> {
+        let start = Instant::now();
+        let before = self.weighted()?;
+        let Stage::Calibrated { observers, images, warnings, .. } = self.stage()?.as_ref() else {
+            return Err(SessionError::NothingOpen);
+        };
+        let (observers, images, warnings) = (observers.clone(), *images, warnings.clone());
+        let qconfig = self.recipe.qconfig.clone().with_fixed(node, range.map(|r| [r.min, r.max]));
+        // The same graph again, but for this node's range.
+        let (graph, _) = quant::prepare(self.base(Step::Prepare)?.graph(), &qconfig)?;
+        let id = graph.require(node).map_err(quant::QuantError::from)?;
+        let observers = Arc::new(observers.with_fixed(id, range));
+        self.recipe.qconfig = qconfig;
+        self.enter(Stage::Calibrated { before, graph: graph.into(), observers, images, warnings }, start, to);
         Ok(())
     }
 

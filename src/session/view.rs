@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use super::{CommandKind, Event, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin};
+use super::stale::Stale;
+use super::{
+    CommandKind, Event, IfConverted, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin,
+};
 use crate::download::Transfer;
 use crate::quant::{Study, Warning};
 use crate::train::TrainEvent;
@@ -14,6 +17,10 @@ pub struct View {
     pub stages: [Option<Arc<Stage>>; 7],
     /// How long each step took.
     pub seconds: [Option<f64>; 6],
+    /// What steps had left before an earlier one was changed.
+    pub(super) stale: Stale,
+    /// Steps that are undone and can be brought back.
+    pub(super) undone: usize,
     /// The running command.
     pub running: Option<CommandKind>,
     /// How far it is.
@@ -24,6 +31,8 @@ pub struct View {
     pub observed_images: usize,
     /// Every observer, in the order of the graph.
     pub observers: Arc<Vec<ObserverView>>,
+    /// The accuracy that the model would have had, converted then: while calibrating, where that was asked for.
+    pub if_converted: Vec<IfConverted>,
     /// The training curve.
     pub training: Vec<TrainEvent>,
     /// That of training with fake quantization.
@@ -49,6 +58,8 @@ pub enum StepState {
     Running,
     /// Has a result.
     Done,
+    /// Had a result before an earlier step was changed; it shows until the step is run again.
+    Stale,
 }
 
 /// A step as the rail shows it.
@@ -58,7 +69,7 @@ pub struct StepView {
     pub step: Step,
     /// Its state.
     pub state: StepState,
-    /// Its result in a word: "20 fused".
+    /// Its result in a word: "20 fused"; a stale one's too.
     pub result: Option<String>,
     /// How long it took.
     pub seconds: Option<f64>,
@@ -85,15 +96,24 @@ impl View {
                 if kind == CommandKind::Calibrate {
                     self.observers = Arc::default();
                     self.observed_images = 0;
+                    self.if_converted.clear();
                 }
             }
-            Event::Recipe(recipe) => self.recipe = Some(recipe),
+            Event::Recipe(recipe) => {
+                // What is undone is of the other method.
+                if self.recipe.as_ref().is_some_and(|old| old.method.is_ptq() != recipe.method.is_ptq()) {
+                    self.undone = 0;
+                }
+                self.recipe = Some(recipe);
+            }
             Event::Entered { stage, seconds } => self.enter(stage, seconds),
             Event::WentBack { to, stage } => {
                 let last = to.map_or(0, |s| s.index() + 1);
+                self.undone += self.stages[last + 1..].iter().flatten().count();
                 self.stages[last] = Some(stage);
-                self.forget_after(last);
+                self.set_aside_after(last);
             }
+            Event::Redone(stage) => self.bring_back(stage),
             Event::Progress(progress) => {
                 self.progress = Some(progress);
                 self.transfer = None;
@@ -103,6 +123,7 @@ impl View {
                 self.observed_images = images;
                 self.observers = observers;
             }
+            Event::IfConverted(found) => self.if_converted.push(found),
             Event::Training(event) if self.running == Some(CommandKind::TrainQat) => self.qat.push(event),
             Event::Training(event) => self.training.push(event),
             Event::Log(line) => self.push_log(line),
@@ -141,56 +162,52 @@ impl View {
 
     /// Whether a command can be given now.
     pub fn allows(&self, kind: CommandKind) -> bool {
-        self.running.is_none() && self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind))
+        let undone = self.undone > 0 || kind != CommandKind::Redo;
+        let allowed = self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind));
+        self.running.is_none() && undone && allowed
     }
 
     /// The rail.
     pub fn steps(&self) -> [StepView; 6] {
         Step::ALL.map(|step| {
-            let done = self.stage_of(step);
+            let (done, stale) = (self.stage_of(step), self.stale_stage_of(step));
             let state = if self.running.is_some_and(|kind| kind.step() == Some(step)) {
                 StepState::Running
             } else if done.is_some() {
                 StepState::Done
+            } else if stale.is_some() {
+                StepState::Stale
             } else if self.stage_before(step).is_some() {
                 StepState::Ready
             } else {
                 StepState::Locked
             };
-            StepView { step, state, result: done.map(|s| s.in_a_word()), seconds: self.seconds[step.index()] }
+            let seconds = self.seconds[step.index()];
+            StepView { step, state, result: done.or(stale).map(|s| s.in_a_word()), seconds }
         })
     }
 
     fn enter(&mut self, stage: Arc<Stage>, seconds: f64) {
+        self.undone = 0;
         match stage.done() {
             None => {
-                self.stages = Default::default();
+                let same = self.stages[0].as_ref().is_some_and(|old| old.graph().name == stage.graph().name);
                 self.stages[0] = Some(stage);
-                self.forget_after(0);
+                self.set_aside_after(0);
+                if !same {
+                    self.stale = Stale::default();
+                }
             }
             Some(step) => {
-                self.stages[step.index() + 1] = Some(stage);
-                self.seconds[step.index()] = Some(seconds);
-                self.forget_after(step.index() + 1);
+                let place = step.index() + 1;
+                let before = self.stages[place].replace(stage);
+                // A range set by hand takes no time; calibration still took what it took.
+                if self.running != Some(CommandKind::SetRange) {
+                    self.seconds[step.index()] = Some(seconds);
+                }
+                self.set_aside_after(place);
+                self.stale.replaced(place, before);
             }
-        }
-    }
-
-    /// Drops every stage after position `last`, and what was watched on the way there.
-    fn forget_after(&mut self, last: usize) {
-        for stage in &mut self.stages[last + 1..] {
-            *stage = None;
-        }
-        for seconds in &mut self.seconds[last..] {
-            *seconds = None;
-        }
-        if last <= Step::Calibrate.index() {
-            self.observers = Arc::default();
-            self.observed_images = 0;
-            self.qat.clear();
-        }
-        if last <= Step::Weights.index() {
-            self.training.clear();
         }
     }
 
@@ -220,9 +237,11 @@ impl CommandKind {
             }
             Self::Fuse => Some(Step::Fuse),
             Self::Prepare => Some(Step::Prepare),
-            Self::Calibrate | Self::TrainQat => Some(Step::Calibrate),
+            Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
             Self::Convert | Self::Save => Some(Step::Convert),
-            Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::RunAll => None,
+            Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::Redo | Self::RunAll => {
+                None
+            }
         }
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use super::priority::work_behind_the_window;
 use super::{Command, Control, Event, Session, View};
 use crate::exec::float::Device;
 
@@ -26,12 +27,20 @@ impl Worker {
     /// # Errors
     /// The system's, where it gives no thread.
     pub fn spawn(device: Device, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
+        Self::with(Session::new(device), wake)
+    }
+
+    /// The same for a session that was set up already.
+    ///
+    /// # Errors
+    /// The system's, where it gives no thread.
+    pub fn with(mut session: Session, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         let (commands, inbox) = sync_channel::<Command>(COMMANDS);
         let (outbox, events) = sync_channel(EVENTS);
         let control = Arc::new(Control::default());
         let shared = control.clone();
         let thread = std::thread::Builder::new().name("octet-session".to_owned()).spawn(move || {
-            let mut session = Session::new(device);
+            work_behind_the_window();
             for command in inbox {
                 let kind = command.kind();
                 let mut emit = |event| {

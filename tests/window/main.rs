@@ -1,14 +1,18 @@
 //! The window, used through its labels and looked at as pictures, without a display or a GPU.
 
 mod download;
+mod frame;
 mod graph;
 mod places;
 mod plots;
+mod qat;
 mod raster;
+mod screens;
 #[path = "../download/server.rs"]
 #[expect(dead_code, reason = "the download's own tests use the rest")]
 mod server;
 mod snapshot;
+mod speed;
 mod window;
 
 use eframe::egui::{self, Theme, Ui};

@@ -43,6 +43,8 @@ fn sizes_of_every_model_stand_beside_the_published_ones() {
     until(&mut harness, "opening", |w| w.view().stage().is_some());
     harness.get_by_label("Compare").click();
     harness.run_steps(2);
+    harness.get_by_label("Compare: Sizes of every model").click();
+    harness.run_steps(2);
     wait(&mut harness, "the sizes", |h| h.state().bench().compare().rows().len() == ModelId::ALL.len());
     // The window never waited: it drew while files were written.
     let chart = "MobileNetV3 small: float32 6275.3, int8 1629.7  3.85\u{d7}, float32, published 6325.6, int8, published \

@@ -14,7 +14,15 @@ const PIXELS: f64 = 0.001;
 
 /// Compares the last frame with the picture of this name.
 pub fn matches<S>(harness: &Harness<'_, S>, textures: &Textures, name: &str) {
-    let found = textures.picture(harness);
+    compare(textures.picture(harness), name);
+}
+
+/// The same of a part of it, `[x, y, width, height]`: what stands beside it says how long something took.
+pub fn part<S>(harness: &Harness<'_, S>, textures: &Textures, name: &str, [x, y, width, height]: [u32; 4]) {
+    compare(image::imageops::crop_imm(&textures.picture(harness), x, y, width, height).to_image(), name);
+}
+
+fn compare(found: RgbaImage, name: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(format!("{name}.png"));
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some_and(|v| v != "0") {
         found.save(&path).expect("the snapshot is written");

@@ -18,6 +18,7 @@ pub fn draw(ui: &mut Ui, window: &mut Window) {
 pub fn open(size: [f32; 2], look: Theme, folder: &std::path::Path) -> (Harness<'static, Window>, Textures) {
     let mut choices = Choices::new(folder.to_owned());
     choices.calibration.batches = 2;
+    choices.qat.train.epochs = 2;
     let window = Window::new(choices, || {}).expect("the system gives a thread");
     harness(size, look, window, draw)
 }
@@ -136,7 +137,7 @@ fn six_steps_by_their_buttons() {
 }
 
 /// Up to a step that is ready to be run, and shows its screen.
-fn walk_to(harness: &mut Harness<'_, Window>, last: Step) {
+pub fn walk_to(harness: &mut Harness<'_, Window>, last: Step) {
     harness.run();
     harness.get_by_label("Walk the six steps: Begin").click();
     until(harness, "opening", |w| w.view().stage().is_some());

@@ -4,10 +4,10 @@ use eframe::egui::{
     vec2,
 };
 
-use super::{Camera, Card, Layout, Route, tone};
+use super::{Camera, Card, Layout, Lens, Route, tone};
 use crate::app::fonts;
 use crate::app::theme::{self, Palette, Tone, Type};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 
 /// Names fade out below the first and are whole above the second.
 const NAMES: (f32, f32) = (0.32, 0.5);
@@ -30,6 +30,16 @@ pub(super) enum Standing {
     Far,
 }
 
+/// How a card looks in this frame.
+pub(super) struct Look {
+    pub standing: Standing,
+    /// Whether the pointer is over it, or it has the keyboard.
+    pub lively: bool,
+    pub tone: Tone,
+    /// What a lens reads there, and how hot that is.
+    pub read: Option<(String, f32)>,
+}
+
 impl Brush {
     /// Draws the edges that are seen, those of the selection last.
     pub fn edges(&self, layout: &Layout, standing: &[Standing]) {
@@ -37,6 +47,7 @@ impl Brush {
         let near =
             |edge: &(usize, usize)| standing[edge.0] == Standing::Selected || standing[edge.1] == Standing::Selected;
         let width = (1.25 * self.camera.zoom).clamp(0.75, 1.5);
+        let dimmed = if standing.contains(&Standing::Selected) { 0.45 } else { 1.0 };
         for pass in [false, true] {
             for (route, ends) in layout.edges.iter().zip(&layout.folded.edges) {
                 if near(ends) != pass || !seen.intersects(route.bounds()) {
@@ -45,7 +56,7 @@ impl Brush {
                 let stroke = if pass {
                     Stroke::new(width + 0.75, self.palette.accent_ink)
                 } else {
-                    Stroke::new(width, self.palette.edge)
+                    Stroke::new(width, self.palette.edge.gamma_multiply(dimmed))
                 };
                 self.edge(route, stroke);
             }
@@ -63,8 +74,9 @@ impl Brush {
         }
     }
 
-    /// Draws one card; `hovered` while the pointer is over it.
-    pub fn card(&self, card: &Card, rect: Rect, standing: Standing, hovered: bool) {
+    /// Draws one card.
+    pub fn card(&self, card: &Card, rect: Rect, look: &Look) {
+        let (standing, hovered) = (look.standing, look.lively);
         let rect = self.camera.rect_to_screen(self.pane, rect);
         let zoom = self.camera.zoom;
         let fade = if standing == Standing::Far { 0.5 } else { 1.0 };
@@ -85,11 +97,19 @@ impl Brush {
         self.painter.rect(rect, radius, surface, line, StrokeKind::Inside);
         let bar = Rect::from_min_max(rect.min, pos2(rect.left() + (5.0 * zoom).max(2.0), rect.bottom()));
         let bar_radius = CornerRadius { ne: 0, se: 0, ..radius };
-        self.painter.rect_filled(bar, bar_radius, card.tone.fill().gamma_multiply(fade));
-        self.words(card, rect, standing, fade);
+        self.painter.rect_filled(bar, bar_radius, look.tone.fill().gamma_multiply(fade));
+        if let Some((_, heat)) = &look.read {
+            let low = (4.0 * zoom).max(2.0);
+            let track = Rect::from_min_max(pos2(bar.right(), rect.bottom() - low), rect.max - vec2(2.0 * zoom, 0.0));
+            let hot = Rect::from_min_size(track.min, vec2(track.width() * heat.max(0.02), low));
+            self.painter.rect_filled(track, CornerRadius::ZERO, p.hover);
+            self.painter.rect_filled(hot, CornerRadius::ZERO, theme::heat(0.25 + 0.75 * heat, p.dark));
+        }
+        self.words(card, rect, look, fade);
     }
 
-    fn words(&self, card: &Card, rect: Rect, standing: Standing, fade: f32) {
+    fn words(&self, card: &Card, rect: Rect, look: &Look, fade: f32) {
+        let standing = look.standing;
         let zoom = self.camera.zoom;
         let p = self.palette;
         let names = opacity(zoom, NAMES) * fade.max(0.7);
@@ -106,12 +126,18 @@ impl Brush {
         let name_font = FontId::new(stepped(Type::Body.size() * zoom), family);
         self.line(&card.name, pos2(left, middle), right - left - glyph_room, name_font, p.strong.gamma_multiply(names));
         let glyph_font = FontId::new(stepped(Type::Small.size() * zoom), fonts::semibold());
-        let ink = card.tone.ink(p.dark).gamma_multiply(names);
-        self.painter.text(pos2(right, middle), Align2::RIGHT_CENTER, card.tone.glyph(), glyph_font, ink);
+        let ink = look.tone.ink(p.dark).gamma_multiply(names);
+        self.painter.text(pos2(right, middle), Align2::RIGHT_CENTER, look.tone.glyph(), glyph_font.clone(), ink);
         if captions > 0.0 {
             let font = FontId::new(stepped(Type::Small.size() * zoom), Type::Small.font().family);
             let at = pos2(left, rect.top() + 31.0 * zoom);
-            self.line(&card.caption, at, right - left, font, p.weak.gamma_multiply(captions));
+            let mut room = right - left;
+            if let Some((said, _)) = &look.read {
+                let ink = p.strong.gamma_multiply(captions);
+                let at = pos2(right, rect.top() + 31.0 * zoom);
+                room -= self.painter.text(at, Align2::RIGHT_CENTER, said, glyph_font, ink).width() + 6.0 * zoom;
+            }
+            self.line(&card.caption, at, room, font, p.weak.gamma_multiply(captions));
         }
     }
 
@@ -124,7 +150,7 @@ impl Brush {
     }
 
     /// The picture in small, with what is seen of it; drawn where it helps: when not all is seen.
-    pub fn minimap(&self, layout: &Layout, standing: &[Standing]) {
+    pub fn minimap(&self, layout: &Layout, standing: &[Standing], tone: impl Fn(&Card) -> Tone) {
         let seen = self.camera.seen(self.pane);
         if seen.contains_rect(layout.bounds) {
             return;
@@ -142,7 +168,7 @@ impl Brush {
         let line = Stroke::new(1.0, self.palette.hairline);
         self.painter.rect(frame, radius, self.palette.panel, line, StrokeKind::Inside);
         for ((card, rect), standing) in layout.folded.cards.iter().zip(&layout.cards).zip(standing) {
-            let fill = if *standing == Standing::Selected { self.palette.accent_ink } else { card.tone.fill() };
+            let fill = if *standing == Standing::Selected { self.palette.accent_ink } else { tone(card).fill() };
             self.painter.rect_filled(place(*rect), CornerRadius::ZERO, fill);
         }
         let window = place(seen.intersect(layout.bounds.expand(8.0 / scale))).intersect(frame);
@@ -153,8 +179,9 @@ impl Brush {
 
 impl Brush {
     /// The states that occur, with their glyphs and how many nodes have each.
-    pub fn legend(&self, graph: &Graph) {
-        let count = |state| graph.nodes.iter().filter(|n| tone(&n.numeric) == state).count();
+    pub fn legend(&self, graph: &Graph, lens: Option<&Lens>) {
+        let of = |n: &Node| lens.and_then(|l| l.tone_of(&n.name)).unwrap_or(tone(&n.numeric));
+        let count = |state| graph.nodes.iter().filter(|n| of(n) == state).count();
         let mut at = self.pane.left_bottom() + vec2(8.0, -12.0);
         for state in Tone::ALL.into_iter().filter(|s| count(*s) > 0) {
             let text = format!("{}  {} {}", state.glyph(), count(state), state.name());

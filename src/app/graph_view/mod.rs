@@ -6,11 +6,13 @@ mod camera;
 mod draw;
 mod fold;
 mod layout;
+mod lens;
 mod pane;
 mod selection;
 
 pub use camera::Camera;
 pub use fold::{Card, Folded, fold, modules, opened_at_first, tone};
 pub use layout::{Layout, Route, Task, lay_out};
+pub use lens::{Lens, Reading};
 pub use pane::{GraphPane, pane_ui};
 pub use selection::Selection;

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Align2, CursorIcon, Key, Pos2, Rect, RichText, Role, Sense, Ui, WidgetInfo, vec2};
 
-use super::draw::{Brush, Standing};
-use super::{Camera, Card, Layout, Selection, Task, fold, modules, opened_at_first};
+use super::draw::{Brush, Look, Standing};
+use super::{Camera, Card, Layout, Lens, Selection, Task, fold, modules, opened_at_first};
 use crate::app::theme::{self, Type};
 use crate::graph::Graph;
 
@@ -21,6 +21,9 @@ pub struct GraphPane {
     moved: bool,
     room: egui::Vec2,
     search: String,
+    lens: Option<Arc<Lens>>,
+    /// Whether the field for a layer's name gets the keyboard at the next frame.
+    asked_for_name: bool,
 }
 
 /// Where to look when the next layout comes.
@@ -55,9 +58,19 @@ impl GraphPane {
         }
     }
 
+    /// Gives the field for a layer's name the keyboard, at the next frame.
+    pub fn ask_for_name(&mut self) {
+        self.asked_for_name = true;
+    }
+
     /// Shows everything at the next frame.
     pub fn fit(&mut self) {
         self.aim = Aim::Fit;
+    }
+
+    /// What the cards say beside what they are in; `None` for nothing more.
+    pub fn look_through(&mut self, lens: Option<Arc<Lens>>) {
+        self.lens = lens;
     }
 
     /// Whether a layout is being computed.
@@ -164,8 +177,12 @@ pub fn pane_ui(
         }
         let on_screen = pane.camera.rect_to_screen(rect, *place).intersect(rect);
         let response = ui.interact(on_screen, ui.scope_id().with((label, &card.name)), Sense::click());
-        response.widget_info(|| card_info(card, standing[i]));
-        brush.card(card, *place, standing[i], response.hovered() || response.has_focus());
+        let lens = pane.lens.as_deref();
+        let tone = lens.and_then(|l| l.tone(graph, card)).unwrap_or(card.tone);
+        let read = lens.and_then(|l| l.read(graph, card));
+        response.widget_info(|| card_info(card, standing[i], read.as_ref().map(|(said, _)| said.as_str())));
+        let lively = response.hovered() || response.has_focus();
+        brush.card(card, *place, &Look { standing: standing[i], lively, tone, read });
         if response.hovered() {
             ui.ctx().set_cursor_icon(CursorIcon::PointingHand);
         }
@@ -173,14 +190,16 @@ pub fn pane_ui(
             chosen = click(pane, graph, card, on_screen.center()).or(chosen);
         }
     }
-    brush.minimap(&layout, &standing);
-    brush.legend(graph);
+    let lens = pane.lens.as_deref();
+    brush.minimap(&layout, &standing, |card| lens.and_then(|l| l.tone(graph, card)).unwrap_or(card.tone));
+    brush.legend(graph, lens);
     chosen
 }
 
-fn card_info(card: &Card, standing: Standing) -> WidgetInfo {
+fn card_info(card: &Card, standing: Standing, read: Option<&str>) -> WidgetInfo {
     let what = if card.module { "module, opens on click" } else { card.tone.name() };
-    let label = format!("{}, {}, {what}", card.name, card.caption);
+    let read = read.map_or(String::new(), |said| format!(", {said}"));
+    let label = format!("{}, {}, {what}{read}", card.name, card.caption);
     WidgetInfo::selected(Role::Button, true, standing == Standing::Selected, label)
 }
 
@@ -293,6 +312,12 @@ fn toolbar_ui(ui: &mut Ui, title: &str, label: &str, pane: &mut GraphPane, graph
             .desired_width((ui.available_width() - 180.0).clamp(72.0, 160.0))
             .align(egui::Align2::LEFT_CENTER);
         let field = ui.add(field).on_hover_text(format!("Find a layer: {label}"));
+        field.widget_info(|| {
+            WidgetInfo::labeled(Role::TextInput, true, format!("Find a layer, {}", title.to_lowercase()))
+        });
+        if std::mem::take(&mut pane.asked_for_name) {
+            field.request_focus();
+        }
         if field.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter)) {
             chosen = found(graph, &pane.search);
         }

@@ -1,5 +1,5 @@
 use eframe::egui::{Align2, Color32, RichText, Ui, vec2};
-use egui_plot::{Line, LineStyle, PlotPoint, Text};
+use egui_plot::{Line, LineStyle, PlotPoint, Text, VLine};
 
 use super::{Table, chart_ui, plot, runs};
 use crate::app::number;
@@ -18,10 +18,33 @@ pub struct Curve {
     pub dashed: bool,
 }
 
+/// Where something happened on the abscissa.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Abscissa.
+    pub at: f64,
+    /// What happened.
+    pub name: &'static str,
+}
+
 /// Lines over a common abscissa, each named where it ends. `format` writes an ordinate in the table.
 pub fn curves_ui(ui: &mut Ui, title: &str, x_axis: &str, y_axis: &str, curves: &[Curve], format: fn(f64) -> String) {
+    curves_marked_ui(ui, title, [x_axis, y_axis], curves, &[], format);
+}
+
+/// The same with marks on the abscissa, named at its foot.
+pub fn curves_marked_ui(
+    ui: &mut Ui,
+    title: &str,
+    [x_axis, y_axis]: [&str; 2],
+    curves: &[Curve],
+    marks: &[Mark],
+    format: fn(f64) -> String,
+) {
     let last = |c: &Curve| c.points.last().map_or(number::NONE.to_owned(), |p| format(p[1]));
-    let summary = curves.iter().map(|c| format!("{} {}", c.name, last(c))).collect::<Vec<_>>().join(", ");
+    let ends = curves.iter().map(|c| format!("{} {}", c.name, last(c)));
+    let happened = marks.iter().map(|m| format!("{} at {}", m.name, number::axis(m.at)));
+    let summary = ends.chain(happened).collect::<Vec<_>>().join(", ");
     let table = || {
         let rows = curves
             .iter()
@@ -29,7 +52,8 @@ pub fn curves_ui(ui: &mut Ui, title: &str, x_axis: &str, y_axis: &str, curves: &
         Table::new(["", x_axis, y_axis], rows)
     };
     chart_ui(ui, title, &summary, table, |ui| {
-        let strong = theme::palette(ui).strong;
+        let p = theme::palette(ui);
+        let (strong, weak) = (p.strong, p.weak);
         let ends = curves.iter().filter_map(|c| c.points.last()).map(|p| p[1]);
         let lowest = ends.fold(f64::INFINITY, f64::min);
         plot(ui, title, x_axis, y_axis, true)
@@ -49,6 +73,14 @@ pub fn curves_ui(ui: &mut Ui, title: &str, x_axis: &str, y_axis: &str, curves: &
                     let below = curves.len() > 1 && end[1] <= lowest;
                     let anchor = if below { Align2::RIGHT_TOP } else { Align2::RIGHT_BOTTOM };
                     plot.text(Text::new("", at, label).color(color).anchor(anchor).allow_hover(false));
+                }
+                // Each name one line above the last: two marks may stand close by.
+                let (low, high) = (plot.plot_bounds().min()[1], plot.plot_bounds().max()[1]);
+                for (i, mark) in marks.iter().enumerate() {
+                    plot.vline(VLine::new(mark.name, mark.at).color(weak).width(1.0).style(LineStyle::dashed_dense()));
+                    let label = RichText::new(format!(" {}", mark.name)).font(Type::Small.font()).color(weak);
+                    let at = PlotPoint::new(mark.at, low + (high - low) * (0.02 + 0.09 * i as f64));
+                    plot.text(Text::new("", at, label).color(weak).anchor(Align2::LEFT_BOTTOM).allow_hover(false));
                 }
             });
     });

@@ -3,8 +3,11 @@
 //! Knows the theme and number formats; nothing of graphs or sessions. No line has more points than can be told apart.
 
 mod bars;
+mod channels;
+mod chart;
 mod curves;
 mod histogram;
+mod matrix;
 mod range;
 mod table;
 
@@ -15,8 +18,11 @@ use super::number;
 use super::theme::{self, Type};
 
 pub use bars::{BarItem, bars_beside_ui, bars_ui};
-pub use curves::{Curve, curves_ui};
-pub use histogram::{Histogram, histogram_ui};
+pub use channels::{Row, row_ui};
+pub(super) use chart::{chart_inks, draw_chart_ui};
+pub use curves::{Curve, Mark, curves_marked_ui, curves_ui};
+pub use histogram::{Histogram, Levels, clip_ui, histogram_ui, levels_ui};
+pub use matrix::{Matrix, matrix_ui};
 pub use range::{range_ui, spark_ui};
 pub use table::{Table, table_ui, whole_table_ui};
 

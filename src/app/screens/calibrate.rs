@@ -1,37 +1,41 @@
-use eframe::egui::{Align, Layout, Rect, RichText, ScrollArea, Sense, Ui, vec2};
+use eframe::egui::{Align, Layout, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
 use egui_extras::{Column, TableBuilder};
 
-use super::{prose, warnings_ui};
+use super::clip::{Trial, levels, trial_ui};
+use super::convergence::convergence_ui;
+use super::{halves_ui, prose, stacked, warnings_ui};
 use crate::app::controls::number_ui;
 use crate::app::number;
-use crate::app::plot::{Histogram, histogram_ui, range_ui, spark_ui};
+use crate::app::plot::{Histogram, histogram_ui, levels_ui, range_ui, spark_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{ObserverView, Stage, Step, View};
+use crate::session::{ObserverView, SampleScore, Stage, Step, View};
 
 const LINE: f32 = 28.0;
+/// Height from which the curves of all layers stand above the table; below, they scroll with the plots.
+const TALL: f32 = 500.0;
 
-/// By what the table of observers is sorted, and the clip of the one that is looked at.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CalibrateScreen {
+/// By what the table of observers is sorted, and the range that is tried on the one that is looked at.
+#[derive(Debug, Default)]
+pub struct CalibrateScreen {
     order: Order,
-    /// Of one observer, computed when calibration has ended: milliseconds, so kept.
-    clip: Option<Clip>,
+    pub(super) trial: Trial,
 }
 
-/// The clip of one observer after so many images.
-#[derive(Clone, Debug)]
-struct Clip {
-    name: String,
-    images: usize,
-    range: Option<(f32, f32)>,
+impl CalibrateScreen {
+    /// The range that the clip lines say, and its score once that is complete.
+    pub fn tried(&self) -> (Option<crate::session::Range>, Option<SampleScore>) {
+        (self.trial.range(), self.trial.score())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Order {
     #[default]
     Graph,
-    Widest,
+    Least,
+    Greatest,
+    Moved,
 }
 
 /// Every observer's range as it grows; the selected one's histogram.
@@ -39,6 +43,8 @@ pub(super) fn calibrate_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     ui.horizontal_wrapped(|ui| {
         number_ui(ui, "Batches", &mut bench.choices.calibration.batches, 1..=10_000, 0.5);
         number_ui(ui, "Images a batch", &mut bench.choices.calibration.batch, 1..=1024, 0.5);
+        ui.checkbox(&mut bench.choices.calibration.foresee, "Accuracy on the way")
+            .on_hover_text("Up to eight times, converts what is there and tries it on 256 held-out images");
         if view.observed_images > 0 {
             let text = format!("{} images seen", number::count(view.observed_images));
             ui.label(RichText::new(text).font(Type::Body.strong()).color(theme::palette(ui).strong));
@@ -60,72 +66,77 @@ pub(super) fn calibrate_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             plots_ui(ui, bench, view, &selected);
             ui.allocate_ui(vec2(room.x, 320.0), |ui| table_ui(ui, bench, view));
+            convergence_ui(ui, view);
         });
         return;
     }
-    ui.columns_const(|[left, right]: &mut [Ui; 2]| {
-        left.set_max_height(room.y);
-        right.set_max_height(room.y);
+    let tall = room.y >= TALL;
+    if tall {
+        convergence_ui(ui, view);
+        ui.add_space(theme::GRID);
+    }
+    let height = ui.available_height();
+    halves_ui(ui, |left, right| {
+        left.set_max_height(height);
+        right.set_max_height(height);
         table_ui(left, bench, view);
         ScrollArea::vertical().id_salt("observer").auto_shrink(false).show(right, |ui| {
-            plots_ui(ui, bench, view, &selected);
+            ui.set_max_width(ui.available_width() - theme::PADDING);
+            stacked(ui, |ui| plots_ui(ui, bench, view, &selected));
+            if !tall {
+                convergence_ui(ui, view);
+            }
         });
     });
 }
 
 /// The observer of the selected node, else the first.
 fn selected(bench: &Workbench, view: &View) -> ObserverView {
-    let found = view.observers.iter().find(|o| bench.selection.contains(&o.name));
+    let named = view.observers.iter().find(|o| bench.selection.name() == Some(&o.name));
+    let found = named.or_else(|| view.observers.iter().find(|o| bench.selection.contains(&o.name)));
     found.unwrap_or(&view.observers[0]).clone()
 }
 
 fn plots_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, observer: &ObserverView) {
     let p = theme::palette(ui);
     ui.label(RichText::new(&observer.name).font(Type::Title.strong()).color(p.strong));
-    range_ui(ui, "Range batch by batch", &observer.batches, (observer.min, observer.max));
-    if observer.histogram.is_empty() {
-        return;
-    }
-    let histogram = Histogram {
-        counts: observer.histogram.clone(),
-        min: observer.histogram_min,
-        max: observer.histogram_max,
-        clip: clip(bench, view, observer),
-        tone: Tone::Observed,
-    };
-    histogram_ui(ui, "Values seen", "activation", &histogram);
-    if let Some((low, high)) = histogram.clip {
-        let text = format!(
-            "Levels span {} \u{2026} {}; what lies outside is clipped.",
-            number::number(low.into()),
-            number::number(high.into())
-        );
-        prose(ui, &text);
-    }
-}
-
-/// The clip that the levels will have, once calibration has ended.
-fn clip(bench: &mut Workbench, view: &View, observer: &ObserverView) -> Option<(f32, f32)> {
-    let Some(Stage::Calibrated { observers, images, .. }) = view.stage_of(Step::Calibrate).map(AsRef::as_ref) else {
-        return None;
-    };
-    match &bench.calibrate.clip {
-        Some(kept) if kept.name == observer.name && kept.images == *images => kept.range,
-        Some(_) | None => {
-            let range = observers.clip(observer.node).map(|r| (r.min, r.max));
-            bench.calibrate.clip = Some(Clip { name: observer.name.clone(), images: *images, range });
-            range
+    if trial_ui(ui, bench, view, observer) {
+        ui.add_space(theme::GAP);
+    } else if observer.histogram.is_empty() {
+        let done = view.stage_of(Step::Calibrate).is_some();
+        let text = "This observer keeps the extremes alone: there is no histogram to clip.";
+        if done {
+            prose(ui, text);
+        }
+    } else {
+        let histogram = Histogram {
+            counts: observer.histogram.clone(),
+            min: observer.histogram_min,
+            max: observer.histogram_max,
+            clip: observer.levels.map(|(low, high, _)| (low, high)),
+            tone: Tone::Observed,
+        };
+        match observer.levels {
+            Some((_, _, qparams)) => levels_ui(ui, "Values seen", "activation", &histogram, levels(qparams)),
+            None => histogram_ui(ui, "Values seen", "activation", &histogram),
         }
     }
+    range_ui(ui, "Range batch by batch", &observer.batches, (observer.min, observer.max));
+}
+
+/// How far the last batch moved a range, in parts of its width.
+fn moved(observer: &ObserverView) -> f64 {
+    crate::session::convergence(std::slice::from_ref(observer)).batches.last().map_or(0.0, |m| m.mean)
 }
 
 fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let mut rows: Vec<&ObserverView> = view.observers.iter().collect();
     match bench.calibrate.order {
         Order::Graph => {}
-        Order::Widest => rows.sort_by(|a, b| (b.max - b.min).total_cmp(&(a.max - a.min))),
+        Order::Least => rows.sort_by(|a, b| a.min.total_cmp(&b.min)),
+        Order::Greatest => rows.sort_by(|a, b| b.max.total_cmp(&a.max)),
+        Order::Moved => rows.sort_by(|a, b| moved(b).total_cmp(&moved(a))),
     }
-    let weak = theme::palette(ui).weak;
     let mut order = bench.calibrate.order;
     ui.push_id("observers", |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
@@ -133,34 +144,13 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink(false)
             .column(Column::remainder().clip(true))
-            .column(Column::exact(72.0))
-            .column(Column::exact(56.0))
-            .column(Column::exact(56.0))
+            .column(Column::exact(44.0))
+            .column(Column::exact(48.0))
+            .column(Column::exact(44.0))
+            .column(Column::exact(50.0))
             .header(LINE, |mut header| {
-                for (head, by) in
-                    [("node", Some(Order::Graph)), ("range", Some(Order::Widest)), ("min", None), ("max", None)]
-                {
-                    header.col(|ui| {
-                        let text = RichText::new(head).font(Type::Small.font());
-                        match by {
-                            Some(by) => {
-                                let button = ui.selectable_label(order == by, text);
-                                let name = format!(
-                                    "Sort by {}",
-                                    if by == Order::Graph { "place in the graph" } else { "width of the range" }
-                                );
-                                button.widget_info(|| {
-                                    eframe::egui::WidgetInfo::labeled(eframe::egui::Role::Button, true, &name)
-                                });
-                                if button.on_hover_text(name.clone()).clicked() {
-                                    order = by;
-                                }
-                            }
-                            None => {
-                                ui.label(text.color(weak));
-                            }
-                        }
-                    });
+                for (head, by) in HEADS {
+                    header.col(|ui| head_ui(ui, head, by, &mut order));
                 }
             })
             .body(|body| {
@@ -169,23 +159,51 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                     line.col(|ui| {
                         let chosen = bench.selection.contains(&row.name);
                         let name = RichText::new(&row.name);
-                        if ui.selectable_label(chosen, name).clicked() {
+                        if ui.selectable_label(chosen, name).on_hover_text(&row.name).clicked() {
                             select(bench, view, &row.name);
                         }
                     });
                     line.col(|ui| {
-                        let (rect, _) = ui.allocate_exact_size(vec2(68.0, LINE), Sense::hover());
-                        spark_ui(ui, Rect::from_center_size(rect.center(), vec2(68.0, LINE - 8.0)), &row.batches);
+                        let (rect, _) = ui.allocate_exact_size(vec2(44.0, LINE), Sense::hover());
+                        spark_ui(ui, Rect::from_center_size(rect.center(), vec2(44.0, LINE - 8.0)), &row.batches);
                     });
-                    for value in [row.min, row.max] {
+                    for text in [number::number(row.min.into()), number::number(row.max.into()), percent(moved(row))] {
                         line.col(|ui| {
-                            ui.label(RichText::new(number::number(value.into())).font(Type::Body.mono()));
+                            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                                ui.label(RichText::new(text).font(Type::Body.mono()));
+                            });
                         });
                     }
                 });
             });
     });
     bench.calibrate.order = order;
+}
+
+const HEADS: [(&str, Option<(Order, &str)>); 5] = [
+    ("node", Some((Order::Graph, "Sort by place in the graph"))),
+    ("range", None),
+    ("min", Some((Order::Least, "Sort by the smallest value"))),
+    ("max", Some((Order::Greatest, "Sort by the largest value"))),
+    ("moved", Some((Order::Moved, "Sort by how far the last batch moved the range"))),
+];
+
+fn head_ui(ui: &mut Ui, head: &str, by: Option<(Order, &str)>, order: &mut Order) {
+    let text = RichText::new(head).font(Type::Small.font());
+    let Some((by, name)) = by else {
+        ui.label(text.color(theme::palette(ui).weak));
+        return;
+    };
+    ui.spacing_mut().button_padding.x = theme::GRID;
+    let button = ui.selectable_label(*order == by, text);
+    button.widget_info(|| WidgetInfo::labeled(Role::Button, true, name));
+    if button.on_hover_text(name).clicked() {
+        *order = by;
+    }
+}
+
+fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.0005 { "<0.1\u{2009}%".to_owned() } else { number::percent(share) }
 }
 
 fn select(bench: &mut Workbench, view: &View, name: &str) {

@@ -1,11 +1,12 @@
 use eframe::egui::{Ui, vec2};
 
-use super::prose;
-use crate::app::controls::{banner_ui, progress_ui};
+use super::{prose, runs};
+use crate::app::controls::{banner_ui, choice_ui, progress_ui};
 use crate::app::number;
 use crate::app::plot::{BarItem, Table, bars_beside_ui, whole_table_ui};
 use crate::app::theme::{self, Tone};
-use crate::session::{FileSizes, ModelConfig, ModelId, Probe, PublishedSizes, file_sizes, published_sizes};
+use crate::app::workbench::Workbench;
+use crate::session::{FileSizes, ModelConfig, ModelId, Probe, PublishedSizes, View, file_sizes, published_sizes};
 
 /// As the published table has it.
 const CONFIG: ModelConfig = ModelConfig { classes: 33, size: 224 };
@@ -21,6 +22,7 @@ pub struct CompareScreen {
     rows: Vec<(ModelId, FileSizes)>,
     failure: Option<String>,
     asked: bool,
+    sizes: bool,
 }
 
 impl CompareScreen {
@@ -63,8 +65,20 @@ impl CompareScreen {
     }
 }
 
+/// The runs of the project, or every model's files.
+pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let options = [(false, "Runs"), (true, "Sizes of every model")];
+    choice_ui(ui, "Compare", &options, &mut bench.compare.sizes);
+    ui.add_space(theme::GAP);
+    if bench.compare.sizes {
+        compare_ui(ui, &mut bench.compare);
+    } else {
+        runs::runs_ui(ui, bench, view);
+    }
+}
+
 /// What each model's files weigh, float and int8, beside what others published.
-pub(super) fn compare_ui(ui: &mut Ui, screen: &mut CompareScreen) {
+fn compare_ui(ui: &mut Ui, screen: &mut CompareScreen) {
     if !screen.asked {
         screen.ask(ui);
     }

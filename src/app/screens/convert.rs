@@ -1,34 +1,21 @@
 use eframe::egui::{Grid, RichText, Ui};
 
+use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{heading, prose};
+use super::{by_layer, flips, heading, levels, prose, qat, scrolled};
 use crate::app::browse::Field;
-use crate::app::controls::{banner_ui, figures_ui, path_ui};
+use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
 use crate::app::number;
-use crate::app::plot::{BarItem, Table, bars_ui, table_ui};
+use crate::app::plot::{BarItem, bars_beside_ui, bars_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{ConvertReport, Measured, Stage, Step, StudyResult, View};
+use crate::session::{ConvertReport, Measured, PublishedSizes, Stage, Step, StudyResult, View, published_sizes};
 
 /// What int8 costs and saves, all of the file as it was read back.
 pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
-    match view.stage_of(Step::Convert).map(AsRef::as_ref) {
-        Some(Stage::Saved { measured, report, study, .. }) => {
-            measured_ui(ui, measured);
-            study_ui(ui, study.as_ref());
-            file_ui(ui, bench);
-            let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
-            saturation_ui(ui, &measured.saturation, reduced);
-            layers_ui(ui, report);
-        }
-        Some(stage @ Stage::Converted { report, study, .. }) => {
-            study_ui(ui, study.as_ref());
-            if !stage.is_study_alone() {
-                prose(ui, "Converted. Saved, the file is read back, and what was read is measured.");
-                file_ui(ui, bench);
-            }
-            layers_ui(ui, report);
-        }
+    let (measured, report, study) = match view.stage_of(Step::Convert).map(AsRef::as_ref) {
+        Some(Stage::Saved { measured, report, study, .. }) => (Some(measured), report, study),
+        Some(Stage::Converted { report, study, .. }) => (None, report, study),
         Some(
             Stage::Opened { .. }
             | Stage::Stubbed { .. }
@@ -38,11 +25,59 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             | Stage::Calibrated { .. }
             | Stage::Trained { .. },
         )
-        | None => prose(
-            ui,
-            "Weights become int8, activations uint8 with the scales that calibration found. Then the model is saved, read back from its file, and measured: accuracy, bytes, milliseconds.",
-        ),
+        | None => {
+            prose(
+                ui,
+                "Weights become int8, activations uint8 with the scales that calibration found. Then the model is saved, read back from its file, and measured: accuracy, bytes, milliseconds.",
+            );
+            return;
+        }
+    };
+    bench.result.update(view);
+    ui.horizontal_wrapped(|ui| choice_ui(ui, "Result", &ResultView::ALL, &mut bench.result.view));
+    ui.add_space(theme::GRID);
+    match bench.result.view {
+        ResultView::Weights => levels::weights_ui(ui, bench, view, report),
+        ResultView::Summary => scrolled(ui, |ui| match measured {
+            Some(measured) => {
+                measured_ui(ui, measured, view);
+                qat::converted_ui(ui, view);
+                study_ui(ui, study.as_ref());
+                file_ui(ui, bench);
+                let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
+                saturation_ui(ui, &measured.saturation, reduced);
+            }
+            None => {
+                qat::converted_ui(ui, view);
+                study_ui(ui, study.as_ref());
+                if view.stage_of(Step::Convert).is_some_and(|s| !s.is_study_alone()) {
+                    prose(ui, "Converted. Saved, the file is read back, and what was read is measured.");
+                    file_ui(ui, bench);
+                }
+                bytes_ui(ui, report);
+            }
+        }),
+        ResultView::Error => scrolled(ui, |ui| by_layer::errors_ui(ui, bench, view)),
+        ResultView::Time => scrolled(ui, |ui| by_layer::times_ui(ui, bench, view)),
+        ResultView::Images => scrolled(ui, |ui| flips::flips_ui(ui, bench, view)),
     }
+}
+
+/// What the weights weigh, before anything is written.
+fn bytes_ui(ui: &mut Ui, report: &ConvertReport) {
+    let left: usize = report.float.iter().map(|l| l.bytes).sum();
+    let float: usize = report.layers.iter().map(|l| l.float_bytes).sum::<usize>() + left;
+    let int8: usize = report.layers.iter().map(|l| l.int8_bytes).sum::<usize>() + left;
+    let bar = |name: &str, bytes: usize, tone| BarItem {
+        name: name.to_owned(),
+        value: bytes as f64,
+        text: number::bytes(bytes as u64),
+        tone,
+    };
+    ui.scope(|ui| {
+        ui.set_max_width(720.0);
+        bars_ui(ui, "Weights and biases", &[bar("float32", float, Tone::Float), bar("int8", int8, Tone::Int8)]);
+    });
 }
 
 /// Of a qconfig that is for study: why it is one, and what fake quantization says of it.
@@ -61,7 +96,7 @@ fn file_ui(ui: &mut Ui, bench: &mut Workbench) {
 }
 
 /// Float on the left, int8 on the right, the difference last.
-fn measured_ui(ui: &mut Ui, m: &Measured) {
+fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
     let (float, int8) = (&m.float, &m.int8);
     let accuracy = |a: Option<f64>| a.map_or(number::NONE.to_owned(), number::percent);
     let (difference, good) = match (float.accuracy, int8.accuracy) {
@@ -99,7 +134,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured) {
         }
     });
     if let (Some(a), Some(b)) = (float.accuracy, int8.accuracy) {
-        let [a, b] = [a, b].map(|a| interval(a, m.images));
+        let [a, b] = [a, b].map(|a| number::wilson(a, m.images));
         let text = format!(
             "On {} held-out images. 95\u{2009}% intervals: float {} to {}, int8 {} to {}.",
             number::count(m.images),
@@ -122,9 +157,41 @@ fn measured_ui(ui: &mut Ui, m: &Measured) {
     ui.add_space(theme::GAP);
     ui.scope(|ui| {
         ui.set_max_width(720.0);
-        bars_ui(ui, "Size of the file", &sizes);
+        let published = published(view);
+        bars_beside_ui(ui, "Size of the file", &sizes, &published);
+        if let Some(note) = published_note(view).filter(|_| !published.is_empty()) {
+            prose(ui, note);
+        }
         bars_ui(ui, "Time of one image", &times);
     });
+}
+
+fn published_row(view: &View) -> Option<&'static PublishedSizes> {
+    let classes = view.stage()?.opened().classes;
+    published_sizes(view.recipe.as_ref()?.model, classes)
+}
+
+/// What others published for this model with as many classes, if anything.
+fn published(view: &View) -> Vec<BarItem> {
+    let Some(row) = published_row(view) else { return Vec::new() };
+    let bar = |name: &str, kb: f64, tone| BarItem {
+        name: name.to_owned(),
+        value: kb * 1e3,
+        text: number::bytes((kb * 1e3) as u64),
+        tone,
+    };
+    vec![
+        bar("float32, published", row.float_kb, Tone::Float),
+        bar("int8, published", row.int8_kb, Tone::Int8),
+        bar("int8, PyTorch fused", row.pytorch_fused_kb, Tone::Int8),
+    ]
+}
+
+fn published_note(view: &View) -> Option<&'static str> {
+    match published_row(view) {
+        Some(row) => row.note.as_deref(),
+        None => None,
+    }
 }
 
 fn speed(faster: f64) -> String {
@@ -132,54 +199,5 @@ fn speed(faster: f64) -> String {
         format!("{} faster", number::times(faster))
     } else {
         format!("{} slower", number::times(1.0 / faster))
-    }
-}
-
-fn row(name: &str, float: usize, int8: usize, low: f32, high: f32, sqnr: f64) -> [String; 5] {
-    let scales = if low == high {
-        number::number(low.into())
-    } else {
-        format!("{} \u{2026} {}", number::number(low.into()), number::number(high.into()))
-    };
-    // Infinite where nothing was lost at all.
-    let sqnr = if sqnr.is_finite() { format!("{sqnr:.1}\u{2009}dB") } else { "exact".to_owned() };
-    [name.to_owned(), number::bytes(float as u64), number::bytes(int8 as u64), scales, sqnr]
-}
-
-fn layers_ui(ui: &mut Ui, report: &ConvertReport) {
-    heading(ui, "Weights layer by layer");
-    let int8 = report
-        .layers
-        .iter()
-        .map(|l| row(&l.name, l.float_bytes, l.int8_bytes, l.scale_min, l.scale_max, l.weight_sqnr_db));
-    // Left in float: as many bytes as before.
-    let float = report.float.iter().map(|l| {
-        let bytes = number::bytes(l.bytes as u64);
-        [l.name.clone(), bytes.clone(), bytes, number::NONE.to_owned(), "float32".to_owned()]
-    });
-    let rows = int8.chain(float);
-    table_ui(ui, "layers", &Table::new(["layer", "float32", "int8", "scales", "SQNR"], rows));
-}
-
-/// Wilson's 95 % interval of a fraction of `n` images.
-fn interval(fraction: f64, n: usize) -> (f64, f64) {
-    const Z: f64 = 1.959_964;
-    let n = n.max(1) as f64;
-    let z2 = Z * Z;
-    let middle = (fraction + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half = Z / (1.0 + z2 / n) * (fraction * (1.0 - fraction) / n + z2 / (4.0 * n * n)).sqrt();
-    ((middle - half).max(0.0), (middle + half).min(1.0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Wilson's interval of 90 of 100 is 0.8256 to 0.9448.
-    #[test]
-    fn the_interval_is_wilsons() {
-        let (low, high) = interval(0.9, 100);
-        assert!((low - 0.8256).abs() < 1e-4 && (high - 0.9448).abs() < 1e-4, "{low} {high}");
-        assert!((interval(1.0, 10).1 - 1.0).abs() < 1e-12);
     }
 }

@@ -1,19 +1,23 @@
 use eframe::egui::{Align, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column, TableBuilder};
 
-use super::{graphs, prose, warnings_ui};
+use super::site::site_ui;
+use super::{graphs, halves_ui, prose, warnings_ui};
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::session::{FuseReport, FusionProof, Stage, Step, View};
 
 const LINE: f32 = 24.0;
+/// Width from which the selected site stands beside the table.
+const SIDE_BY_SIDE: f32 = 600.0;
 
 /// A row of the table: a site that fused, or a node that did not.
 struct Row {
     name: String,
     what: String,
-    factors: String,
+    /// How far its output moved, over its largest value, and whether that is rounding; of a site.
+    moved: Option<(f32, f32, bool)>,
     fused: bool,
 }
 
@@ -33,13 +37,26 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     proof_ui(ui, report.sites.len(), proof, warnings.is_empty());
     warnings_ui(ui, warnings);
     let room = ui.available_height();
-    let table_room = (room * 0.36).clamp(96.0, 240.0);
+    let table_room = (room * 0.5).clamp(96.0, 380.0);
     let (left, right) = (before.graph.clone(), graph.clone());
     ui.allocate_ui(eframe::egui::vec2(ui.available_width(), room - table_room - theme::GAP), |ui| {
+        bench.panes.iter_mut().for_each(|pane| pane.look_through(None));
         graphs::pair_ui(ui, bench, &left, &right);
     });
-    let rows = rows(report);
-    if let Some(name) = table_ui(ui, bench, &rows) {
+    let rows = rows(report, proof);
+    let mut clicked = None;
+    if ui.available_width() < SIDE_BY_SIDE {
+        clicked = table_ui(ui, bench, &rows);
+    } else {
+        let height = ui.available_height();
+        halves_ui(ui, |table, site| {
+            table.set_max_height(height);
+            site.set_max_height(height);
+            clicked = table_ui(table, bench, &rows);
+            site_ui(site, bench, &left, report, proof);
+        });
+    }
+    if let Some(name) = clicked {
         bench.selection.select(&name, [&*left, &*right]);
         for (pane, graph) in bench.panes.iter_mut().zip([&left, &right]) {
             if let Some(node) = bench.selection.within(graph) {
@@ -50,17 +67,17 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 }
 
 /// Every site, then every node that stays on its own with the reason.
-fn rows(report: &FuseReport) -> Vec<Row> {
+fn rows(report: &FuseReport, proof: &FusionProof) -> Vec<Row> {
     let sites = report.sites.iter().map(|s| Row {
         name: s.name.clone(),
         what: s.pattern.title().to_owned(),
-        factors: span(&s.factors),
+        moved: proof.sites.iter().find(|p| p.name == s.name).map(|p| (p.max_abs, p.relative, p.is_rounding())),
         fused: true,
     });
     let refusals = report.refusals.iter().map(|r| Row {
         name: r.node.clone(),
         what: r.reason.to_string(),
-        factors: number::NONE.to_owned(),
+        moved: None,
         fused: false,
     });
     sites.chain(refusals).collect()
@@ -70,6 +87,11 @@ fn proof_ui(ui: &mut Ui, sites: usize, proof: &FusionProof, proved: bool) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(format!("{sites} sites fused")).font(Type::Body.strong()).color(p.strong));
+        if proof.relative.is_nan() {
+            let text = "The output is not a number, before fusing or after it: nothing is proved.";
+            ui.label(RichText::new(text).color(Tone::Trouble.ink(p.dark)));
+            return;
+        }
         let text = format!(
             "On {} images no logit moved by more than {}, {} of the largest{}",
             proof.images,
@@ -79,15 +101,6 @@ fn proof_ui(ui: &mut Ui, sites: usize, proof: &FusionProof, proved: bool) {
         );
         ui.label(RichText::new(text).color(p.weak));
     });
-}
-
-fn span(factors: &[f32]) -> String {
-    let finite = factors.iter().copied().filter(|f| f.is_finite());
-    let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), f| (a.min(f), b.max(f)));
-    if low > high {
-        return number::NONE.to_owned();
-    }
-    format!("{} \u{2026} {}", number::number(low.into()), number::number(high.into()))
 }
 
 /// The sites and refusals; the name that was clicked.
@@ -101,11 +114,11 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> 
             .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink(false)
             .column(Column::exact(28.0))
-            .column(Column::initial(180.0).clip(true))
-            .column(Column::remainder().clip(true))
-            .column(Column::initial(150.0).clip(true))
+            .column(Column::remainder().at_least(80.0).clip(true))
+            .column(Column::exact(120.0).clip(true))
+            .column(Column::exact(76.0).clip(true))
             .header(LINE, |mut header| {
-                for head in ["", "layer", "pattern, or why not", "\u{3b3}/\u{221a}(\u{3c3}\u{b2}+\u{3b5})"] {
+                for head in ["", "layer", "pattern, or why not", "largest |\u{394}|"] {
                     header.col(|ui| {
                         ui.label(RichText::new(head).font(Type::Small.font()).color(p.weak));
                     });
@@ -117,16 +130,23 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> 
                     line.col(|ui| switch_ui(ui, bench, row));
                     line.col(|ui| {
                         let selected = bench.selection.name() == Some(&row.name);
-                        if ui.selectable_label(selected, RichText::new(&row.name).font(Type::Body.mono())).clicked() {
+                        let name = RichText::new(&row.name).font(Type::Body.mono());
+                        if ui.selectable_label(selected, name).on_hover_text(&row.name).clicked() {
                             clicked = Some(row.name.clone());
                         }
                     });
                     line.col(|ui| {
                         let ink = if row.fused { p.text } else { Tone::Observed.ink(p.dark) };
-                        ui.add(Label::new(RichText::new(&row.what).color(ink)).truncate());
+                        ui.add(Label::new(RichText::new(&row.what).color(ink)).truncate()).on_hover_text(&row.what);
                     });
                     line.col(|ui| {
-                        ui.add(Label::new(RichText::new(&row.factors).font(Type::Body.mono())).truncate());
+                        let Some((most, relative, rounding)) = row.moved else { return };
+                        let ink = if rounding { p.text } else { Tone::Trouble.ink(p.dark) };
+                        let glyph = if rounding { "" } else { "! " };
+                        let text = format!("{glyph}{}", number::number(most.into()));
+                        let label = Label::new(RichText::new(text).font(Type::Body.mono()).color(ink)).truncate();
+                        let of_largest = format!("{} of the largest value", number::number(relative.into()));
+                        ui.add(label).on_hover_text(of_largest);
                     });
                 });
             });
@@ -175,7 +195,8 @@ mod tests {
         b.bn("off_bn", x, 1e-5, 0.1);
         let options = FuseOptions { disabled: ["off".to_owned()].into() };
         let (_, report) = crate::quant::fuse(&b.finish(), &options).expect("a float graph");
-        let rows = rows(&report);
+        let proof = FusionProof { images: 1, max_abs: 0.0, relative: 0.0, sites: Vec::new() };
+        let rows = rows(&report, &proof);
         let what = |name: &str| rows.iter().find(|r| r.name == name).map(|r| (r.fused, r.what.as_str()));
         assert_eq!(what("pair"), Some((true, "Conv + BN")));
         let (fused, why) = what("shared").expect("a row");

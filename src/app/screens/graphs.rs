@@ -1,17 +1,26 @@
 use std::sync::Arc;
 
-use eframe::egui::Ui;
+use eframe::egui::{RichText, Ui};
 
 use super::prose;
+use super::result::Says;
+use crate::app::controls::choice_ui;
 use crate::app::graph_view::pane_ui;
+use crate::app::theme;
 use crate::app::workbench::Workbench;
 use crate::graph::Graph;
-use crate::session::View;
+use crate::session::{Step, View};
 
 /// The graph before and after the step, side by side, one selection in both.
 pub(super) fn graphs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let before = view.stage_before(bench.step).map(|s| s.graph().clone());
     let after = view.stage_of(bench.step).map(|s| s.graph().clone());
+    if bench.step == Step::Convert && after.is_some() {
+        says_ui(ui, bench, view);
+    } else {
+        bench.panes[1].look_through(None);
+    }
+    bench.panes[0].look_through(None);
     match (before, after) {
         (None, _) => prose(ui, "The graph is drawn here when the steps before are done."),
         (Some(before), None) => {
@@ -20,6 +29,26 @@ pub(super) fn graphs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         }
         (Some(before), Some(after)) => pair_ui(ui, bench, &before, &after),
     }
+}
+
+/// What the converted graph's cards say: what they are in, how far they are from float, what they cost.
+fn says_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    bench.result.update(view);
+    ui.horizontal(|ui| {
+        let says = [(Says::State, "State"), (Says::Error, "Error"), (Says::Time, "Time")];
+        choice_ui(ui, "Cards say", &says, &mut bench.result.says);
+        let text = match bench.result.says {
+            Says::State => "what each value is made of",
+            Says::Error => "ratio of signal to noise, of a module the least",
+            Says::Time => "median time of one image, of a module the sum",
+        };
+        ui.label(RichText::new(text).color(theme::palette(ui).weak));
+        if bench.result.errors.is_busy() || bench.result.times.is_busy() {
+            ui.spinner();
+        }
+    });
+    let lens = bench.result.lens(ui, view);
+    bench.panes[1].look_through(lens);
 }
 
 /// Two graphs in the room there is.

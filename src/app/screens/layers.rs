@@ -5,6 +5,7 @@ use egui_extras::{Column, TableBuilder};
 
 use super::prose;
 use crate::app::controls::pick_ui;
+use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::graph::{Graph, Numeric};
@@ -43,6 +44,8 @@ enum Output {
     Rest,
     Float,
     Observer(ObserverKind),
+    /// The range that was set by hand while calibrating.
+    Fixed,
 }
 
 /// Every layer of the fused graph, with what it has of its own.
@@ -171,8 +174,9 @@ impl Own {
         let (rest, rest_weight) = (config.activation, config.weight);
         let observer = activation.map(|a| a.observer).filter(|o| *o != rest.observer);
         let bits = activation.map(|a| a.bits).filter(|b| *b != rest.bits);
+        let fixed = activation.is_some_and(|a| a.fixed.is_some());
         Self {
-            output: observer.map_or(Output::Rest, Output::Observer),
+            output: if fixed { Output::Fixed } else { observer.map_or(Output::Rest, Output::Observer) },
             weight: weight.map(|w| w.observer).filter(|o| *o != rest_weight.observer),
             bits: bits.or(weight.map(|w| w.bits).filter(|b| *b != rest_weight.bits)),
             kept: (activation, weight),
@@ -188,11 +192,13 @@ impl Own {
             }
             Output::Rest => rest.observer,
             Output::Observer(observer) => observer,
+            Output::Fixed => self.kept.0.unwrap_or(rest).observer,
         };
         let from = self.kept.0.unwrap_or(rest);
+        let fixed = from.fixed.filter(|_| self.output == Output::Fixed);
         let bits = self.bits.unwrap_or(rest.bits);
         let levels = if bits == rest.bits { rest } else { rest.with_bits(bits) };
-        let activation = ActivationSpec { observer, bits, quant_max: levels.quant_max, ..from };
+        let activation = ActivationSpec { observer, bits, quant_max: levels.quant_max, fixed, ..from };
         let from = self.kept.1.unwrap_or(rest_weight);
         let observer = self.weight.unwrap_or(rest_weight.observer);
         let weight = WeightSpec { observer, bits: self.bits.unwrap_or(rest_weight.bits), ..from };
@@ -214,11 +220,15 @@ fn output_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
     if layer.can.observer {
         options.extend(ObserverKind::OF_ACTIVATIONS.map(Output::Observer));
     }
+    if own.output == Output::Fixed {
+        options.push(Output::Fixed);
+    }
     ui.spacing_mut().combo_width = 112.0;
     pick_ui(ui, &format!("Output of {}", layer.name), &mut own.output, &options, |output| match output {
         Output::Rest => REST,
         Output::Float => "float",
         Output::Observer(observer) => observer.title(),
+        Output::Fixed => "set by hand",
     });
 }
 
@@ -258,6 +268,10 @@ fn now_ui(ui: &mut Ui, prepared: Option<&Graph>, name: &str) {
     let Some(node) = prepared.and_then(|graph| graph.find(name).map(|id| graph.node(id))) else { return };
     let p = theme::palette(ui);
     let (tone, text) = match &node.numeric {
+        Numeric::Observed(ActivationSpec { fixed: Some([low, high]), .. }) => {
+            let ends = [low, high].map(|v| number::number(f64::from(*v)));
+            (Tone::Observed, ends.join(" \u{2026} "))
+        }
         Numeric::Observed(spec) => (Tone::Observed, format!("{} 0\u{2026}{}", spec.observer.title(), spec.quant_max)),
         Numeric::Learned(spec) => {
             (Tone::FakeQuantized, format!("{} 0\u{2026}{}", spec.observer.title(), spec.quant_max))
@@ -293,6 +307,20 @@ mod tests {
 
         let mut own = Own::of(&config, "conv1");
         own.output = Output::Rest;
+        own.set(&mut config, "conv1", ALL);
+        assert_eq!(config, QConfig::default());
+    }
+
+    #[test]
+    fn a_range_set_by_hand_is_kept_until_another_output_is_chosen() {
+        let mut config = QConfig::default().with_fixed("conv1", Some([-1.0, 2.0]));
+        let mut own = Own::of(&config, "conv1");
+        assert_eq!(own.output, Output::Fixed);
+        own.bits = Some(6);
+        own.set(&mut config, "conv1", ALL);
+        assert_eq!(config.activation_of("conv1").and_then(|a| a.fixed), Some([-1.0, 2.0]));
+        let mut own = Own::of(&config, "conv1");
+        (own.output, own.bits) = (Output::Rest, None);
         own.set(&mut config, "conv1", ALL);
         assert_eq!(config, QConfig::default());
     }

@@ -2,17 +2,27 @@
 //!
 //! Screens draw the session's `View`, change drafts in the workbench and ask for commands; they never wait.
 
+mod by_layer;
 mod calibrate;
+mod clip;
 mod code;
 mod compare;
+mod convergence;
 mod convert;
 mod download;
+mod flips;
 mod fuse;
 mod graphs;
 mod images;
 mod layers;
+mod levels;
 mod prepare;
+mod qat;
+mod qat_code;
+mod result;
+mod runs;
 mod saturation;
+mod site;
 mod stubs;
 mod weights;
 
@@ -23,11 +33,16 @@ use super::theme::{self, Tone};
 use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
 
-pub(super) use calibrate::CalibrateScreen;
+pub use calibrate::CalibrateScreen;
 pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
 pub(super) use layers::PrepareScreen;
+pub(super) use qat::QatScreen;
+pub use result::ResultScreen;
+pub use runs::RunsScreen;
+pub(super) use site::FuseScreen;
+pub(super) use stubs::StubsScreen;
 
 /// Three ways to look at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +70,13 @@ impl Tab {
 }
 
 /// What a step's screen answers.
-pub(super) fn question(step: Step) -> &'static str {
-    match step {
+pub(super) fn question(bench: &Workbench) -> &'static str {
+    match bench.step {
         Step::Stubs => "Where do values become int8, and where float again?",
         Step::Weights => "What has the model learned?",
         Step::Fuse => "Which layers become one?",
         Step::Prepare => "What will be watched, and how?",
+        Step::Calibrate if bench.choices.by_qat => "Can the model learn to live with int8's levels?",
         Step::Calibrate => "Which values really occur?",
         Step::Convert => "What does int8 cost, and what does it save?",
     }
@@ -84,6 +100,7 @@ pub(super) fn command(bench: &Workbench, view: &View) -> Option<Command> {
         }
         Step::Fuse => Command::Fuse(choices.fuse()),
         Step::Prepare => Command::Prepare(choices.qconfig.clone()),
+        Step::Calibrate if choices.by_qat => Command::TrainQat(choices.qat),
         Step::Calibrate => Command::Calibrate(choices.calibration),
         Step::Convert => match view.stage_of(Step::Convert) {
             Some(_) => Command::Save(choices.out()),
@@ -110,6 +127,8 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Prepare(_) => "Prepare",
         Command::Calibrate(_) if again => "Calibrate again",
         Command::Calibrate(_) => "Calibrate",
+        Command::SetRange(_, Some(_)) => "Keep range",
+        Command::SetRange(_, None) => "Drop range",
         Command::TrainQat(_) if again => "Train again",
         Command::TrainQat(_) => "Train",
         Command::Convert => "Convert",
@@ -119,6 +138,7 @@ fn label(command: &Command, again: bool) -> &'static str {
         | Command::ChooseMethod(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
+        | Command::Redo
         | Command::RunAll(_) => "Run",
     }
 }
@@ -159,14 +179,15 @@ pub(super) fn screen_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         Tab::Code => code::code_ui(ui, bench, view),
         Tab::Picture => match bench.step {
             Step::Fuse => fuse::fuse_ui(ui, bench, view),
+            Step::Calibrate if bench.choices.by_qat => qat::qat_ui(ui, bench, view),
             Step::Calibrate => calibrate::calibrate_ui(ui, bench, view),
-            Step::Stubs => scrolled(ui, |ui| stubs::stubs_ui(ui, bench, view)),
+            Step::Stubs => stubs::stubs_ui(ui, bench, view),
             Step::Weights => scrolled(ui, |ui| weights::weights_ui(ui, bench, view)),
             Step::Prepare => {
                 let room = ui.available_height();
                 scrolled(ui, |ui| prepare::prepare_ui(ui, bench, view, room));
             }
-            Step::Convert => scrolled(ui, |ui| convert::convert_ui(ui, bench, view)),
+            Step::Convert => convert::convert_ui(ui, bench, view),
         },
     }
 }
@@ -176,7 +197,7 @@ pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: P
     match place {
         Place::Step => screen_ui(ui, bench, view),
         Place::Images => images::images_ui(ui, bench, view),
-        Place::Compare => scrolled(ui, |ui| compare::compare_ui(ui, &mut bench.compare)),
+        Place::Compare => scrolled(ui, |ui| compare::place_ui(ui, bench, view)),
     }
 }
 
@@ -188,24 +209,73 @@ fn scrolled(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
     });
 }
 
-/// What a user should know before he goes on: the first few as banners, the rest counted.
+/// What a user should know before he goes on: each kind once, its nodes behind a click; the first few kinds as banners.
 fn warnings_ui(ui: &mut Ui, warnings: &[Warning]) {
-    const SHOWN: usize = 4;
-    for warning in warnings.iter().take(SHOWN) {
-        banner_ui(ui, Tone::Trouble, &warning.to_string());
+    const SHOWN: usize = 3;
+    let mut kinds: Vec<(&'static str, Vec<&Warning>)> = Vec::new();
+    for warning in warnings {
+        match kinds.iter_mut().find(|(kind, _)| *kind == warning.kind()) {
+            Some((_, alike)) => alike.push(warning),
+            None => kinds.push((warning.kind(), vec![warning])),
+        }
     }
-    if warnings.len() > SHOWN {
-        prose(ui, &format!("{} more warnings are in the log.", warnings.len() - SHOWN));
+    for (kind, alike) in kinds.iter().take(SHOWN) {
+        match alike[..] {
+            [one] => banner_ui(ui, Tone::Trouble, &one.to_string()),
+            _ => folded_ui(ui, kind, alike),
+        }
     }
+    if kinds.len() > SHOWN {
+        prose(ui, &format!("{} more kinds of warnings are in the log.", kinds.len() - SHOWN));
+    }
+}
+
+/// Warnings of one kind on one banner.
+fn folded_ui(ui: &mut Ui, kind: &str, alike: &[&Warning]) {
+    let p = theme::palette(ui);
+    let text = format!("{} nodes: {}; {}.", alike.len(), alike[0].problem.in_general(), alike[0].remedy());
+    let frame = egui::Frame::new().fill(Tone::Trouble.wash(p.dark)).corner_radius(theme::RADIUS);
+    frame.inner_margin(egui::Margin::symmetric(12, 8)).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.y = theme::GRID;
+        ui.horizontal_top(|ui| {
+            let ink = Tone::Trouble.ink(p.dark);
+            ui.label(RichText::new(Tone::Trouble.glyph()).font(theme::Type::Body.strong()).color(ink));
+            ui.add(egui::Label::new(RichText::new(text).color(p.strong)).wrap());
+        });
+        let which = RichText::new(format!("Which {} nodes", alike.len())).font(theme::Type::Small.font());
+        egui::CollapsingHeader::new(which).id_salt(("warnings", kind)).show(ui, |ui| {
+            for warning in alike {
+                let line = format!("{}: {}", warning.node, warning.found());
+                ui.add(egui::Label::new(RichText::new(line).font(theme::Type::Small.font())).wrap());
+            }
+        });
+    });
 }
 
 /// A paragraph of secondary text, no wider than the eye likes.
 fn prose(ui: &mut Ui, text: &str) {
     let weak = theme::palette(ui).weak;
     ui.scope(|ui| {
-        ui.set_max_width(560.0);
+        ui.set_max_width(ui.available_width().min(560.0));
         ui.add(egui::Label::new(RichText::new(text).color(weak)).wrap());
     });
+}
+
+/// Two columns with room between them, so that what is in one is not read with the other.
+fn halves_ui(ui: &mut Ui, draw: impl FnOnce(&mut Ui, &mut Ui)) {
+    let gap = ui.spacing().item_spacing.x;
+    ui.spacing_mut().item_spacing.x = theme::PADDING * 1.5;
+    ui.columns_const(|[left, right]: &mut [Ui; 2]| {
+        left.spacing_mut().item_spacing.x = gap;
+        right.spacing_mut().item_spacing.x = gap;
+        draw(left, right);
+    });
+    ui.spacing_mut().item_spacing.x = gap;
+}
+
+/// One above the other from the left: text is not stretched to the column's width.
+fn stacked(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
+    ui.with_layout(egui::Layout::top_down(egui::Align::Min), draw);
 }
 
 /// A small heading within a screen.

@@ -76,7 +76,11 @@ fn choices_ui(ui: &mut Ui, bench: &mut Workbench) {
             }
         });
     });
-    let text = format!("{} {}", about(choices.qconfig.name), watches(choices.qconfig.activation.observer));
+    let watches = match choices.by_qat {
+        true => "Training follows moving averages of each batch's extremes, whatever observer is chosen.",
+        false => watches(choices.qconfig.activation.observer),
+    };
+    let text = format!("{} {watches}", about(choices.qconfig.name));
     prose(ui, &text);
 }
 

@@ -79,10 +79,12 @@ fn curves(ui: &mut Ui, view: &View) {
     }
     let dark = theme::palette(ui).dark;
     let (mut train, mut valid, mut train_right, mut valid_right) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut rate = Vec::new();
     for event in &view.training {
         match event {
-            TrainEvent::Step { epoch, step, steps, loss, .. } => {
+            TrainEvent::Step { epoch, step, steps, loss, learning_rate, .. } => {
                 let at = *epoch as f64 + (*step + 1) as f64 / (*steps).max(1) as f64;
+                rate.push([at, *learning_rate]);
                 train.push([at, f64::from(*loss)]);
             }
             TrainEvent::Epoch(report) => {
@@ -104,6 +106,7 @@ fn curves(ui: &mut Ui, view: &View) {
         let right = [curve("train", train_right, 0), curve("held-out", valid_right, 1)];
         curves_ui(ui, "Accuracy", "epoch", "accuracy", &right, number::percent);
     }
+    curves_ui(ui, "Learning rate", "epoch", "learning rate", &[curve("rate", rate, 0)], number::number);
 }
 
 fn sources_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {

@@ -62,8 +62,9 @@ struct Job<'a> {
 #[derive(Clone, Copy)]
 struct Tile<'a> {
     block: Block<'a>,
-    /// The first pixel, in the layer and in the panel.
+    /// The first pixel in the layer.
     pixel: usize,
+    /// And in the panel.
     row: usize,
 }
 
@@ -101,22 +102,19 @@ impl Job<'_> {
             let starts = &layer.windows[first..][..count];
             let (step, size) = (weights.run(), weights.window());
             let windows = Windows { starts, runs: &layer.runs, run: layer.run, step, size };
-            // SAFETY: every window lies in the input with `SLACK` behind.
-            let source = unsafe {
-                if windows.are_narrow(input) {
-                    Source::Input
-                } else {
-                    panel.fill(&windows, input);
-                    Source::Panel(panel)
-                }
-            };
             let tiles = count.div_ceil(ROWS);
+            // SAFETY: every window lies in the input with `SLACK` behind.
+            unsafe { panel.fill_tiles(&windows, tiles, input) };
             for block in blocks.clone().map(|b| weights.block(b)) {
                 for tile in 0..tiles {
                     // Tiles of even height.
-                    let row = count * tile / tiles;
-                    let rows = count * (tile + 1) / tiles - row;
-                    let tile = Tile { block, pixel: first + row, row };
+                    let pixel = count * tile / tiles;
+                    let rows = count * (tile + 1) / tiles - pixel;
+                    let (source, row) = match panel.row(tile) {
+                        Some(row) => (Source::Panel(panel), row),
+                        None => (Source::Input, 0),
+                    };
+                    let tile = Tile { block, pixel: first + pixel, row };
                     // SAFETY: as this function's; the panel was filled above.
                     unsafe { by_size!(self.tile(tile, source), rows, block.constants.len(), [1 2 3 4 5 6]) }
                 }

@@ -1,6 +1,6 @@
 use std::{arch::x86_64::*, ops::Range};
 
-use super::{gemm_weights::NARROW, lanes::are_narrow};
+use super::{gemm_weights::NARROW, lanes::load};
 
 /// One level in so many may exceed [`NARROW`]; where more do, all are widened. Making up for one costs as much as some
 /// twenty products save.
@@ -16,6 +16,10 @@ pub(super) struct Panel {
     excess: Vec<Excess>,
     /// For each pixel, where its excess starts, and one more.
     first: Vec<u32>,
+    /// Where the copied windows start.
+    starts: Vec<u32>,
+    /// Of each tile, where its windows are in the panel, or nothing where they can be read from the input.
+    tiles: Vec<Option<u32>>,
 }
 
 /// What a level has beyond [`NARROW`].
@@ -43,14 +47,20 @@ pub(super) struct Windows<'a> {
 }
 
 impl Windows<'_> {
-    /// Whether no level exceeds [`NARROW`], nor any other byte between the first window and the end of the last.
-    ///
+    /// Whether no level exceeds [`NARROW`], nor any other byte between the first and the last window of a run.
     #[target_feature(enable = "avx2")]
-    pub(super) fn are_narrow(&self, input: &[u8]) -> bool {
+    fn are_narrow(&self, input: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (self.starts.first(), self.starts.last()) else { return true };
+        let levels = |run: &u32| &input[(first + run) as usize..(last + run) as usize + self.run];
+        self.runs.iter().all(|run| are_narrow(levels(run)))
+    }
+
+    /// The same of all bytes between the first window and the end of the last: one pass, where windows overlap.
+    #[target_feature(enable = "avx2")]
+    fn are_all_narrow(&self, input: &[u8]) -> bool {
         let (Some(first), Some(last)) = (self.starts.first(), self.starts.last()) else { return true };
         let (Some(start), Some(end)) = (self.runs.first(), self.runs.last()) else { return true };
-        let (start, end) = ((first + start) as usize, (last + end) as usize + self.run);
-        are_narrow(&input[start..end])
+        are_narrow(&input[(first + start) as usize..(last + end) as usize + self.run])
     }
 
     /// Whether they lie one after the other without a gap.
@@ -62,7 +72,49 @@ impl Windows<'_> {
 
 impl Panel {
     pub(super) const fn new() -> Self {
-        Self { narrow: Vec::new(), wide: Vec::new(), is_wide: false, excess: Vec::new(), first: Vec::new() }
+        Self {
+            narrow: Vec::new(),
+            wide: Vec::new(),
+            is_wide: false,
+            excess: Vec::new(),
+            first: Vec::new(),
+            starts: Vec::new(),
+            tiles: Vec::new(),
+        }
+    }
+
+    /// Copies the windows of those tiles, `tiles` of even height in all, that have levels above [`NARROW`].
+    ///
+    /// # Safety
+    /// As [`Panel::fill`].
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn fill_tiles(&mut self, windows: &Windows<'_>, tiles: usize, input: &[u8]) {
+        self.tiles.clear();
+        if windows.are_all_narrow(input) {
+            return self.tiles.resize(tiles, None);
+        }
+        let mut copied = std::mem::take(&mut self.starts);
+        copied.clear();
+        for tile in 0..tiles {
+            let share = |tile: usize| windows.starts.len() * tile / tiles;
+            let starts = &windows.starts[share(tile)..share(tile + 1)];
+            if (Windows { starts, ..*windows }).are_narrow(input) {
+                self.tiles.push(None);
+            } else {
+                self.tiles.push(Some(copied.len() as u32));
+                copied.extend_from_slice(starts);
+            }
+        }
+        if !copied.is_empty() {
+            // SAFETY: as this function's.
+            unsafe { self.fill(&Windows { starts: &copied, ..*windows }, input) };
+        }
+        self.starts = copied;
+    }
+
+    /// Where the windows of a tile are in the panel; nothing where they can be read from the input.
+    pub(super) fn row(&self, tile: usize) -> Option<usize> {
+        self.tiles[tile].map(|row| row as usize)
     }
 
     pub(super) fn narrow(&self) -> &[u8] {
@@ -87,7 +139,7 @@ impl Panel {
     /// # Safety
     /// The features of this module; every window must lie in the input with `SLACK` behind.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn fill(&mut self, windows: &Windows<'_>, input: &[u8]) {
+    unsafe fn fill(&mut self, windows: &Windows<'_>, input: &[u8]) {
         let size = windows.starts.len() * windows.size + 32;
         self.narrow.resize(self.narrow.len().max(size), 0);
         // SAFETY: as this function's.
@@ -217,4 +269,19 @@ impl Panel {
             to = unsafe { to.add(windows.size) };
         }
     }
+}
+
+/// Whether no level exceeds [`NARROW`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn are_narrow(levels: &[u8]) -> bool {
+    let Some(end) = levels.last_chunk::<32>() else { return _mm256_movemask_epi8(load(levels)) == 0 };
+    let mut any = _mm256_setzero_si256();
+    for levels in levels.as_chunks::<32>().0 {
+        // SAFETY: 32 bytes.
+        any = _mm256_or_si256(any, unsafe { _mm256_loadu_si256(levels.as_ptr().cast()) });
+    }
+    // SAFETY: 32 bytes.
+    any = _mm256_or_si256(any, unsafe { _mm256_loadu_si256(end.as_ptr().cast()) });
+    _mm256_movemask_epi8(any) == 0
 }

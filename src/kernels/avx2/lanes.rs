@@ -101,20 +101,6 @@ pub(super) fn load(x: &[u8]) -> __m256i {
     unsafe { _mm256_loadu_si256(from.cast()) }
 }
 
-/// Whether every byte is at most 127: what `vpmaddubsw` takes without overflow, whatever the weights.
-#[target_feature(enable = "avx2")]
-pub(super) fn are_narrow(levels: &[u8]) -> bool {
-    let (whole, rest) = levels.as_chunks::<128>();
-    let mut any = _mm256_setzero_si256();
-    for bytes in whole {
-        for part in bytes.as_chunks::<32>().0 {
-            // SAFETY: 32 bytes.
-            any = _mm256_or_si256(any, unsafe { _mm256_loadu_si256(part.as_ptr().cast()) });
-        }
-    }
-    _mm256_movemask_epi8(any) == 0 && rest.iter().fold(0, |any, level| any | level) < 128
-}
-
 /// As many lanes as `out` has bytes, at most 32.
 #[inline]
 #[target_feature(enable = "avx2")]

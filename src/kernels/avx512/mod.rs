@@ -18,7 +18,8 @@ pub(super) use pointwise::{
 
 /// Whether this CPU has all that these kernels use.
 pub(super) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")

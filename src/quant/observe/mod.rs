@@ -1,6 +1,7 @@
 //! Observers: they see what each observed node computes, batch after batch, and turn it into a scale and a zero point.
 //! Plain data: tensors are asked for their extremes and histogram through [`Values`].
 
+mod effect;
 mod entropy;
 mod histogram;
 mod mse;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use super::QuantError;
 use crate::graph::{ActivationSpec, Graph, NodeId, Numeric, ObserverKind, QParams};
 
+pub use effect::RangeEffect;
 pub use histogram::{BINS, Histogram};
 pub use range::Range;
 pub use values::Values;
@@ -115,6 +117,30 @@ impl Observers {
         self.observers.get(&node)?.clip()
     }
 
+    /// The same of what was seen alone, whatever range the user has set.
+    pub fn own_clip(&self, node: NodeId) -> Option<Range> {
+        self.observers.get(&node)?.own_clip()
+    }
+
+    /// How the observer of `node` makes levels.
+    pub fn spec(&self, node: NodeId) -> Option<&ActivationSpec> {
+        self.observers.get(&node).map(|o| &o.spec)
+    }
+
+    /// The same observers with the range of `node` set by hand, or (`None`) by what was seen again.
+    pub fn with_fixed(&self, node: NodeId, fixed: Option<Range>) -> Self {
+        let mut next = self.clone();
+        if let Some(observer) = next.observers.get_mut(&node) {
+            observer.spec.fixed = fixed.map(|r| [r.min, r.max]);
+        }
+        next
+    }
+
+    /// What levels over `range` would do to the values seen; `None` where no histogram was kept.
+    pub fn effect(&self, node: NodeId, range: Range) -> Option<RangeEffect> {
+        Some(RangeEffect::of(self.histogram(node)?, range, self.spec(node)?))
+    }
+
     /// Scale and zero point of every observed node, by name.
     ///
     /// # Errors
@@ -162,6 +188,14 @@ impl Observer {
     }
 
     fn clip(&self) -> Option<Range> {
+        match self.spec.fixed {
+            Some([min, max]) => self.range().map(|_| Range { min, max }),
+            None => self.own_clip(),
+        }
+    }
+
+    /// What it would take, had the user set nothing.
+    fn own_clip(&self) -> Option<Range> {
         match &self.state {
             State::MinMax(range) | State::MovingAverage(range) => *range,
             State::Histogram(histogram) => histogram.as_ref().map(|h| clip(h, &self.spec)),

@@ -1,6 +1,7 @@
 //! The QAT form: fused, prepared, and converted from made-up ranges.
 
 use super::*;
+use crate::quant::*;
 use crate::{
     graph::{FakeQuants, Graph, LearnedRange, Numeric, Op, QatLevels, Weight},
     zoo::{self, ModelConfig, ModelId},

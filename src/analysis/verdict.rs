@@ -1,0 +1,139 @@
+/// How often images of each class were named as each class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confusion {
+    /// Classes.
+    pub classes: usize,
+    /// `[label][named]`, row-major.
+    pub counts: Vec<u32>,
+}
+
+impl Confusion {
+    /// Nothing was named yet.
+    pub fn new(classes: usize) -> Self {
+        Self { classes, counts: vec![0; classes * classes] }
+    }
+
+    /// How many images of class `label` were named `named`.
+    pub fn count(&self, label: usize, named: usize) -> u32 {
+        self.counts[label * self.classes + named]
+    }
+
+    /// Images in all.
+    pub fn total(&self) -> u32 {
+        self.counts.iter().sum()
+    }
+
+    /// Images that were named rightly.
+    pub fn right(&self) -> u32 {
+        (0..self.classes).map(|c| self.count(c, c)).sum()
+    }
+
+    /// Images of class `label`.
+    pub fn of_class(&self, label: usize) -> u32 {
+        self.counts[label * self.classes..][..self.classes].iter().sum()
+    }
+}
+
+/// What a model says of an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guess {
+    /// The class it names.
+    pub class: usize,
+    /// With this probability.
+    pub probability: f32,
+}
+
+impl Guess {
+    /// Of one image's logits: the class of the largest, the first of equals, and its softmax. `None` where one is not a
+    /// number, or there is none.
+    pub fn of(logits: &[f32]) -> Option<Self> {
+        if logits.is_empty() || logits.iter().any(|l| l.is_nan()) {
+            return None;
+        }
+        let class = (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
+        let sum: f64 = logits.iter().map(|l| f64::from(l - logits[class]).exp()).sum();
+        Some(Self { class, probability: (1.0 / sum) as f32 })
+    }
+}
+
+/// An image that float names rightly and int8 does not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flip {
+    /// Which image of the split.
+    pub image: usize,
+    /// What it is.
+    pub label: usize,
+    /// What float says.
+    pub float: Guess,
+    /// What int8 says.
+    pub int8: Guess,
+}
+
+/// Float and int8 on the same labelled images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdicts {
+    /// What float says.
+    pub float: Confusion,
+    /// What int8 says.
+    pub int8: Confusion,
+    /// Right in float, wrong in int8; the surest of float first.
+    pub flipped: Vec<Flip>,
+    /// Wrong in float, right in int8.
+    pub gained: usize,
+}
+
+impl Verdicts {
+    /// Nothing was looked at yet.
+    pub fn new(classes: usize) -> Self {
+        let none = Confusion::new(classes);
+        Self { float: none.clone(), int8: none, flipped: Vec::new(), gained: 0 }
+    }
+
+    /// Takes in image number `image` of class `label`. A label without a logit counts for nothing.
+    pub fn add(&mut self, image: usize, label: usize, float: Guess, int8: Guess) {
+        let classes = self.float.classes;
+        if label.max(float.class).max(int8.class) >= classes {
+            return;
+        }
+        self.float.counts[label * classes + float.class] += 1;
+        self.int8.counts[label * classes + int8.class] += 1;
+        match (float.class == label, int8.class == label) {
+            (true, false) => {
+                let at = self.flipped.partition_point(|f| f.float.probability >= float.probability);
+                self.flipped.insert(at, Flip { image, label, float, int8 });
+            }
+            (false, true) => self.gained += 1,
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guess_is_the_softmax_of_the_largest() {
+        let guess = Guess::of(&[1.0, 3.0, 3.0, -2.0]).expect("numbers");
+        let expected = 3f64.exp() / (1f64.exp() + 2.0 * 3f64.exp() + (-2f64).exp());
+        assert_eq!(guess.class, 1, "the first of equals");
+        assert!((f64::from(guess.probability) - expected).abs() < 1e-6);
+        assert_eq!(Guess::of(&[1.0, f32::NAN]), None);
+        assert_eq!(Guess::of(&[]), None);
+    }
+
+    #[test]
+    fn flips_are_right_in_float_and_wrong_in_int8() {
+        let guess = |class, probability| Guess { class, probability };
+        let mut verdicts = Verdicts::new(3);
+        verdicts.add(0, 1, guess(1, 0.6), guess(2, 0.5));
+        verdicts.add(1, 1, guess(1, 0.9), guess(1, 0.8));
+        verdicts.add(2, 0, guess(0, 0.8), guess(1, 0.4));
+        verdicts.add(3, 2, guess(0, 0.5), guess(2, 0.4));
+        verdicts.add(4, 7, guess(0, 0.5), guess(2, 0.4));
+        assert_eq!(verdicts.flipped.iter().map(|f| f.image).collect::<Vec<_>>(), [2, 0], "the surest first");
+        assert_eq!((verdicts.gained, verdicts.float.total(), verdicts.int8.total()), (1, 4, 4));
+        assert_eq!((verdicts.float.right(), verdicts.int8.right()), (3, 2));
+        assert_eq!((verdicts.int8.count(1, 2), verdicts.int8.of_class(1)), (1, 2));
+    }
+}

@@ -1,0 +1,98 @@
+//! PyTorch's code of the second method, with the user's choices in it.
+
+use crate::app::choices::Choices;
+use crate::session::{ModelId, ObserverKind, Optimizer, Override, QConfig, QatTraining, Step};
+
+/// The code of a step, where the second method has its own.
+pub(super) fn qat_code(step: Step, model: ModelId, choices: &Choices) -> Option<String> {
+    match step {
+        Step::Stubs | Step::Weights => None,
+        Step::Fuse => Some(
+            "# In training mode: in eval mode fuse_modules would fold the batch norms away,\n\
+             # and training needs them.\n\
+             model.train()\nmodel.fuse_model(is_qat=True)  # torch.ao.quantization.fuse_modules_qat\n"
+                .to_owned(),
+        ),
+        Step::Prepare => Some(prepare(choices)),
+        Step::Calibrate => Some(train(&choices.qat)),
+        Step::Convert => Some(format!(
+            "# Weights become int8, activations uint8. PyTorch's int8 kernels clamp at 255 even where\n\
+             # training clamped at 127; Octet's file keeps the clamp of training.\n\
+             model.cpu().eval()\nmodel = torch.ao.quantization.convert(model)\n\
+             torch.save(model.state_dict(), \"{model}_int8.pth\")\n"
+        )),
+    }
+}
+
+fn prepare(choices: &Choices) -> String {
+    let config = &choices.qconfig;
+    let engine = config.name.name();
+    let mut text = format!(
+        "from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver\n\
+         from torch.ao.quantization import QConfig, get_default_qat_qconfig, prepare_qat\n\n\
+         torch.backends.quantized.engine = \"{engine}\"\nqconfig = get_default_qat_qconfig(\"{engine}\")\n"
+    );
+    if config.weight.observer == ObserverKind::MinMax
+        && QConfig::new(config.name).weight.observer != ObserverKind::MinMax
+    {
+        text += "qconfig = QConfig(\n    activation=qconfig.activation,\n    weight=FakeQuantize.with_args(\n        \
+                 observer=MovingAverageMinMaxObserver, quant_min=-128, quant_max=127,\n        \
+                 dtype=torch.qint8, qscheme=torch.per_tensor_symmetric),\n)\n";
+    }
+    text += "model.qconfig = qconfig\n";
+    for name in config.overrides.iter().filter(|(_, other)| **other == Override::Float).map(|(name, _)| name) {
+        text += &format!(
+            "model.get_submodule(\"{name}\").qconfig = None  # with DeQuantStub before and QuantStub behind it\n"
+        );
+    }
+    text + "model.train()\nprepare_qat(model, inplace=True)\n"
+}
+
+fn train(qat: &QatTraining) -> String {
+    let config = qat.config();
+    let rate = qat.train.learning_rate;
+    let optimizer = match qat.train.optimizer {
+        Optimizer::AdamW { weight_decay } => {
+            format!("AdamW(model.parameters(), lr={rate}, weight_decay={weight_decay})")
+        }
+        Optimizer::Sgd { momentum, weight_decay, nesterov } => format!(
+            "SGD(model.parameters(), lr={rate}, momentum={momentum}, weight_decay={weight_decay}, nesterov={})",
+            if nesterov { "True" } else { "False" }
+        ),
+    };
+    format!(
+        "optimizer = torch.optim.{optimizer}\n\nfor epoch in range({}):\n    model.train()\n    \
+         if epoch >= {}:\n        model.apply(torch.ao.quantization.disable_observer)\n    \
+         if epoch >= {}:\n        model.apply(torch.ao.nn.intrinsic.qat.freeze_bn_stats)\n    \
+         for x, y in images:\n        optimizer.zero_grad()\n        \
+         loss = torch.nn.functional.cross_entropy(model(x), y)\n        loss.backward()\n        optimizer.step()\n",
+        qat.train.epochs, config.freeze_observers, config.freeze_bn
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn the_second_method_fuses_and_prepares_in_training_mode() {
+        let mut choices = Choices::new(PathBuf::new());
+        choices.qat.train.epochs = 20;
+        choices.qconfig.overrides.insert("fc".to_owned(), Override::Float);
+        let of = |step, choices: &Choices| qat_code(step, ModelId::ResNet18, choices).unwrap_or_default();
+        assert!(of(Step::Fuse, &choices).contains("model.train()\nmodel.fuse_model(is_qat=True)"));
+        let prepare = of(Step::Prepare, &choices);
+        assert!(
+            prepare.contains("get_default_qat_qconfig(\"x86\")") && prepare.contains("prepare_qat(model"),
+            "{prepare}"
+        );
+        assert!(prepare.contains("model.get_submodule(\"fc\").qconfig = None"), "{prepare}");
+        assert!(!prepare.contains("per_tensor"), "{prepare}");
+        let train = of(Step::Calibrate, &choices);
+        assert!(train.contains("range(20)") && train.contains("epoch >= 8") && train.contains("epoch >= 6"), "{train}");
+        choices.qconfig.weight.observer = ObserverKind::MinMax;
+        assert!(of(Step::Prepare, &choices).contains("torch.per_tensor_symmetric"));
+    }
+}

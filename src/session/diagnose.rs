@@ -1,0 +1,141 @@
+//! What a converted model does on the user's images, beyond its accuracy: read-only, for [`super::Probe`]s.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::{Opened, SessionError};
+use crate::analysis::{ErrorMeter, Guess, LayerError, Runner, Verdicts};
+use crate::exec::float::{Device, Model};
+use crate::exec::int8::{Plan, PlanOptions};
+use crate::graph::{Graph, Numeric};
+use crate::quant::{self, FuseOptions};
+
+/// Images between two answers.
+const BATCH: usize = 32;
+
+/// A converted model beside the float one it came from.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The data.
+    pub opened: Arc<Opened>,
+    /// Fused, float.
+    pub float: Arc<Graph>,
+    /// int8, or fake-quantized.
+    pub converted: Arc<Graph>,
+}
+
+/// What is known after some of the images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoFar<T> {
+    /// Images that were looked at.
+    pub seen: usize,
+    /// Images that will be.
+    pub of: usize,
+    /// What they say.
+    pub found: T,
+}
+
+impl Pair {
+    /// Fuses the float model for the comparison. The graph of step 3 is another one where training with fake
+    /// quantization keeps batch norms.
+    ///
+    /// # Errors
+    /// Those of fusing.
+    pub fn fusing(
+        opened: Arc<Opened>,
+        weighted: &Graph,
+        options: &FuseOptions,
+        converted: Arc<Graph>,
+    ) -> Result<Self, SessionError> {
+        let (float, _) = quant::fuse(weighted, options)?;
+        Ok(Self { opened, float: Arc::new(float), converted })
+    }
+
+    fn runner(&self) -> Result<Runner, SessionError> {
+        let fake = self.converted.nodes.iter().any(|n| matches!(n.numeric, Numeric::FakeQuantized(_)));
+        Ok(match fake {
+            true => Runner::Fake(Box::new(Model::new(&self.converted, &Device::Cpu)?)),
+            // One thread each: the window and perhaps the session want theirs.
+            false => Runner::Int8(Box::new(Plan::new(&self.converted, &PlanOptions::default())?)),
+        })
+    }
+
+    /// What float and int8 name the held-out images, `most` of them at most, spread evenly; all so far, again and again.
+    /// Says nothing where the images have no labels.
+    ///
+    /// # Errors
+    /// Those of running both models.
+    pub fn verdicts(
+        &self,
+        most: usize,
+        emit: &mut dyn FnMut(SoFar<Verdicts>) -> ControlFlow<()>,
+    ) -> Result<(), SessionError> {
+        if self.opened.why_no_accuracy().is_some() {
+            return Ok(());
+        }
+        let (float, mut converted) = (Model::new(&self.float, &Device::Cpu)?, self.runner()?);
+        let classes = self.opened.classes;
+        let mut verdicts = Verdicts::new(classes);
+        let split = &self.opened.dataset.valid;
+        let order = spread(split.len(), most);
+        let (of, mut seen) = (order.len(), 0);
+        for batch in split.batches(order, BATCH, &self.opened.preprocess, None) {
+            let count = batch.indices.len();
+            seen += count + batch.skipped.len();
+            if count > 0 {
+                let a = float.run(&batch.images, count)?;
+                let b = match &mut converted {
+                    Runner::Int8(plan) => plan.run(&batch.images, count),
+                    Runner::Fake(model) => model.run(&batch.images, count)?,
+                };
+                let both = a.chunks_exact(classes).zip(b.chunks_exact(classes));
+                for ((image, label), (a, b)) in batch.indices.iter().zip(&batch.labels).zip(both) {
+                    let (Some(a), Some(b)) = (Guess::of(a), Guess::of(b)) else {
+                        return Err(SessionError::NotANumber);
+                    };
+                    verdicts.add(*image, *label, a, b);
+                }
+            }
+            if emit(SoFar { seen, of, found: verdicts.clone() }).is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// How far every layer is from float on up to `most` images (held out, or those of training where none are); all so
+    /// far, again and again.
+    ///
+    /// # Errors
+    /// Those of running both models.
+    pub fn layer_errors(
+        &self,
+        most: usize,
+        emit: &mut dyn FnMut(SoFar<Vec<LayerError>>) -> ControlFlow<()>,
+    ) -> Result<(), SessionError> {
+        let (float, mut converted) = (Model::new(&self.float, &Device::Cpu)?, self.runner()?);
+        let mut meter = ErrorMeter::new(&self.float, &self.converted);
+        let dataset = &self.opened.dataset;
+        let split = if dataset.valid.is_empty() { &dataset.train } else { &dataset.valid };
+        let order = spread(split.len(), most);
+        let (of, mut seen) = (order.len(), 0);
+        for batch in split.batches(order, BATCH, &self.opened.preprocess, None) {
+            if !batch.is_empty() {
+                for image in batch.images.chunks_exact(batch.images.len() / batch.indices.len()) {
+                    meter.add(&float, &mut converted, image)?;
+                }
+            }
+            seen += batch.indices.len() + batch.skipped.len();
+            if emit(SoFar { seen, of, found: meter.errors() }).is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `most` of `len` numbers at most, evenly.
+fn spread(len: usize, most: usize) -> Vec<usize> {
+    let count = len.min(most);
+    (0..count).map(|i| i * len / count).collect()
+}
