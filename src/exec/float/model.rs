@@ -12,7 +12,7 @@ use crate::{
     exec::ExecError,
     graph::{self, Conv2d, Graph, Linear, NodeId, Numeric, Op, Shape},
     kernels::{
-        fake_quantize,
+        fake_average, fake_quantize,
         float::{PackedConv, SumOrder, in_pool, to_nhwc},
     },
 };
@@ -127,14 +127,17 @@ impl Model {
                 input.clone()
             } else {
                 let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                let value = match &self.packed[id.index()] {
+                match &self.packed[id.index()] {
                     Some(conv) => {
                         let batch = inputs[0].dim(0)?;
-                        map1("convolution", inputs[0], dims(batch, node.shape), |x, y| conv.run(batch, x, y))?
+                        let run = |x: &[f32], y: &mut [f32]| conv.run(batch, x, y);
+                        fake_quantized(&node.numeric, map1("convolution", inputs[0], dims(batch, node.shape), run)?)?
                     }
-                    None => evaluate(&self.graph, id, &inputs, &self.params)?,
-                };
-                fake_quantized(&node.numeric, value)?
+                    None => match average_on_levels(&self.graph, id, inputs[0])? {
+                        Some(average) => average,
+                        None => fake_quantized(&node.numeric, evaluate(&self.graph, id, &inputs, &self.params)?)?,
+                    },
+                }
             };
             if visit(id, &value)?.is_break() {
                 return Ok(None);
@@ -158,6 +161,19 @@ pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor,
             fake_quantize(x, q.scale, q.zero_point, q.qmax, y);
         })?),
     }
+}
+
+/// An average that keeps its input's levels, rounded as the int8 engine does; `None` for any other node.
+fn average_on_levels(graph: &Graph, id: NodeId, x: &Tensor) -> Result<Option<Tensor>, ExecError> {
+    let node = graph.node(id);
+    let Numeric::FakeQuantized(q) = node.numeric else { return Ok(None) };
+    let values = matches!(node.op, Op::MeanHw);
+    if !values && !matches!(node.op, Op::AdaptiveAvgPool2d) {
+        return Ok(None);
+    }
+    let from = graph.node(node.inputs[0]).shape;
+    let average = |x: &[f32], y: &mut [f32]| fake_average(x, from.c, from.pixels(), q.scale, values, y);
+    Ok(Some(map1("mean", x, dims(x.dim(0)?, node.shape), average)?))
 }
 
 /// A dense convolution or a linear layer, packed; `None` for any other node.
