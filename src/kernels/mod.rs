@@ -37,7 +37,7 @@ mod tests;
 
 pub use border::{dequantize_values, quantize_values};
 pub use depthwise::Depthwise;
-pub use fake::fake_quantize;
+pub use fake::{fake_average, fake_quantize};
 pub use gemm::Gemm;
 pub use grouped::Grouped;
 pub use image::{dequantize, quantize_image};

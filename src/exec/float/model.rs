@@ -12,7 +12,7 @@ use crate::{
     exec::ExecError,
     graph::{self, Conv2d, Graph, Linear, NodeId, Numeric, Op, Shape},
     kernels::{
-        cuda, fake_quantize,
+        cuda, fake_average, fake_quantize,
         float::{PackedConv, SumOrder, to_nhwc},
     },
 };
@@ -103,15 +103,18 @@ impl Model {
                 input.clone()
             } else {
                 let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                let value = match &self.packed[id.index()] {
+                match &self.packed[id.index()] {
                     Some(conv) => {
                         let batch = inputs[0].dim(0)?;
                         let run = |x: &[f32], y: &mut [f32]| conv.run(batch, x, y);
-                        map1("convolution", inputs[0], dims(batch, node.shape), run, on_cpu_only)?
+                        let dims = dims(batch, node.shape);
+                        fake_quantized(&node.numeric, map1("convolution", inputs[0], dims, run, on_cpu_only)?)?
                     }
-                    None => evaluate(&self.graph, id, &inputs, &self.params)?,
-                };
-                fake_quantized(&node.numeric, value)?
+                    None => match average_on_levels(&self.graph, id, inputs[0])? {
+                        Some(average) => average,
+                        None => fake_quantized(&node.numeric, evaluate(&self.graph, id, &inputs, &self.params)?)?,
+                    },
+                }
             };
             if visit(id, &value)?.is_break() {
                 return Ok(None);
@@ -137,6 +140,21 @@ pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor,
             Ok(map1("fake quantize", &value, value.shape(), run, program)?)
         }
     }
+}
+
+/// An average that keeps its input's levels, rounded as the int8 engine does; `None` for any other node.
+fn average_on_levels(graph: &Graph, id: NodeId, x: &Tensor) -> Result<Option<Tensor>, ExecError> {
+    let node = graph.node(id);
+    let Numeric::FakeQuantized(q) = node.numeric else { return Ok(None) };
+    let values = matches!(node.op, Op::MeanHw);
+    if !values && !matches!(node.op, Op::AdaptiveAvgPool2d) {
+        return Ok(None);
+    }
+    let from = graph.node(node.inputs[0]).shape;
+    let average = |x: &[f32], y: &mut [f32]| fake_average(x, from.c, from.pixels(), q.scale, values, y);
+    let batch = x.dim(0)?;
+    let program = || cuda::fake_average(batch, from.c, from.pixels(), q.scale, values);
+    Ok(Some(map1("mean", x, dims(batch, node.shape), average, program)?))
 }
 
 /// A dense convolution or a linear layer, packed; `None` for any other node.

@@ -12,3 +12,20 @@ pub fn fake_quantize(len: usize, scale: f32, zero_point: u8, qmax: u8) -> Progra
         [Input(0).into(), Output.into(), scale.into(), (1.0 / scale).into(), lowest.into(), highest.into()],
     )
 }
+
+/// [`fake_average`](crate::kernels::fake_average) of `images` images.
+pub fn fake_average(images: usize, channels: usize, pixels: usize, scale: f32, values: bool) -> Program {
+    Program::of(
+        "fake_average",
+        images * channels,
+        [
+            Input(0).into(),
+            Output.into(),
+            scale.into(),
+            (1.0 / scale).into(),
+            values.into(),
+            pixels.into(),
+            channels.into(),
+        ],
+    )
+}

@@ -29,7 +29,7 @@ mod train;
 
 pub use channels::{add_channels, chunk, concatenate, shuffle, to_nchw, to_nhwc, unshuffle};
 pub use conv::{conv, conv_input_grad, conv_weight_grad, depthwise, depthwise_input_grad, depthwise_weight_grad};
-pub use fake::fake_quantize;
+pub use fake::{fake_average, fake_quantize};
 #[cfg(feature = "cuda")]
 pub use gpu::{Gpu, GpuError, GpuInfo, devices};
 pub use norm::{

@@ -124,6 +124,13 @@ fn pointwise_programs() {
             check("fake_quantize", &program, &[&x], len, EXACT, |y| kernels::fake_quantize(&x, 0.03, 60, qmax, y));
         }
     }
+    let levels: Vec<f32> = (0..2 * 64 * 5).map(|i| (i * i * 31 % 128) as f32 - 37.0).map(|l| l * 0.0371).collect();
+    for values in [false, true] {
+        let program = super::fake_average(2, 5, 64, 0.0371, values);
+        check("fake_average", &program, &[&levels], 2 * 5, EXACT, |y| {
+            kernels::fake_average(&levels, 5, 64, 0.0371, values, y);
+        });
+    }
     let (images, pixels, c) = (3, 35, 7);
     let len = images * pixels * c;
     let (x, dy, factors) = (numbers(len, 3), numbers(len, 4), numbers(images * c, 5));
