@@ -104,6 +104,8 @@ impl Line {
             // The sentence of a failure is printed once, at the end.
             Event::Failed { .. } | Event::Cancelled(_) | Event::Finished(_) => self.clear(),
             Event::Started(_)
+            | Event::Gpus(_)
+            | Event::Device(_)
             | Event::Recipe(_)
             | Event::WentBack { .. }
             | Event::Redone(_)

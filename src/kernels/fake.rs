@@ -90,8 +90,7 @@ mod tests {
             }
             let mut y = vec![0.0; c];
             fake_average(&x, c, h * w, scale, values, &mut y);
-            let expected: Vec<f32> =
-                engine.iter().map(|q| (f32::from(*q) - f32::from(zero_point)) * scale).collect();
+            let expected: Vec<f32> = engine.iter().map(|q| (f32::from(*q) - f32::from(zero_point)) * scale).collect();
             assert_eq!(y, expected, "of values: {values}");
         }
     }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Stage, Step};
 use crate::download::Place;
+use crate::exec::float::Device;
 use crate::quant::{FuseOptions, QConfig, Range};
 use crate::train::TrainConfig;
 
@@ -12,6 +13,8 @@ pub enum Command {
     Open(Box<Recipe>),
     /// The other method, or this one's choices. What the present method has fused is undone.
     ChooseMethod(Method),
+    /// Where float, and training, run from now on.
+    ChooseDevice(Device),
     /// Where training keeps its state after each epoch, from now on; `None` for nowhere.
     KeepCheckpoints(Option<CheckpointFile>),
     /// Step 1.
@@ -64,6 +67,7 @@ pub struct Download {
 pub enum CommandKind {
     Open,
     ChooseMethod,
+    ChooseDevice,
     KeepCheckpoints,
     InsertStubs,
     LoadWeights,
@@ -89,6 +93,7 @@ impl Command {
         match self {
             Self::Open(_) => CommandKind::Open,
             Self::ChooseMethod(_) => CommandKind::ChooseMethod,
+            Self::ChooseDevice(_) => CommandKind::ChooseDevice,
             Self::KeepCheckpoints(_) => CommandKind::KeepCheckpoints,
             Self::InsertStubs => CommandKind::InsertStubs,
             Self::LoadWeights(_) => CommandKind::LoadWeights,
@@ -116,6 +121,7 @@ impl CommandKind {
         match self {
             Self::Open => "open a model",
             Self::ChooseMethod => "choose the method",
+            Self::ChooseDevice => "choose the device",
             Self::KeepCheckpoints => "keep checkpoints",
             Self::InsertStubs => "insert stubs",
             Self::LoadWeights => "load weights",
@@ -148,6 +154,7 @@ impl Stage {
             // Whether anything was undone is not the stage's to know.
             CommandKind::Open
             | CommandKind::ChooseMethod
+            | CommandKind::ChooseDevice
             | CommandKind::KeepCheckpoints
             | CommandKind::RunAll
             | CommandKind::Redo => true,

@@ -50,7 +50,7 @@ pub use control::Control;
 pub use convergence::{Convergence, Moved, convergence};
 pub use diagnose::{Pair, SoFar};
 pub use error::SessionError;
-pub use event::{Event, IfConverted, LogLine, ObserverView, Progress, Severity};
+pub use event::{Event, Gpus, IfConverted, LogLine, ObserverView, Progress, Severity};
 pub use foresee::{SampleScore, WhatIf};
 pub use gallery::{ClassRow, Preview, class_rows, held_out_thumbnail, preview, thumbnail};
 pub use inspect::{Contents, inspect, is_int8_file, save_float};
@@ -75,7 +75,7 @@ pub use crate::analysis::{
 };
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
-pub use crate::exec::float::Device;
+pub use crate::exec::float::{Device, Gpu};
 pub use crate::graph::{
     ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, QatLevels, Scheme, StepSize, WeightSpec,
 };

@@ -132,7 +132,9 @@ impl Session {
         let done = self.history.last().and_then(|s| s.done());
         let allowed = match self.history.last() {
             Some(stage) => stage.allows(kind),
-            None => matches!(kind, CommandKind::Open | CommandKind::KeepCheckpoints),
+            None => {
+                matches!(kind, CommandKind::Open | CommandKind::ChooseDevice | CommandKind::KeepCheckpoints)
+            }
         };
         if !allowed {
             return match self.stage()?.is_study_alone() && kind == CommandKind::Save {
@@ -147,6 +149,12 @@ impl Session {
                 self.open(*recipe, to)
             }
             Command::ChooseMethod(method) => self.choose_method(method, to),
+            Command::ChooseDevice(device) => {
+                device.check()?;
+                self.device = device;
+                (to.emit)(Event::Device(device));
+                Ok(())
+            }
             Command::KeepCheckpoints(file) => {
                 self.checkpoint = file;
                 Ok(())

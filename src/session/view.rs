@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use super::stale::Stale;
 use super::{
-    CommandKind, Event, IfConverted, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin,
+    CommandKind, Event, Gpus, IfConverted, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult,
+    WeightsOrigin,
 };
 use crate::download::Transfer;
+use crate::exec::float::Device;
 use crate::quant::{Study, Warning};
 use crate::train::TrainEvent;
 
@@ -17,6 +19,10 @@ pub struct View {
     pub stages: [Option<Arc<Stage>>; 7],
     /// How long each step took.
     pub seconds: [Option<f64>; 6],
+    /// Where float runs.
+    pub device: Device,
+    /// What else it could run on.
+    pub gpus: Gpus,
     /// What steps had left before an earlier one was changed.
     pub(super) stale: Stale,
     /// Steps that are undone and can be brought back.
@@ -106,6 +112,8 @@ impl View {
                 }
                 self.recipe = Some(recipe);
             }
+            Event::Gpus(gpus) => self.gpus = gpus,
+            Event::Device(device) => self.device = device,
             Event::Entered { stage, seconds } => self.enter(stage, seconds),
             Event::WentBack { to, stage } => {
                 let last = to.map_or(0, |s| s.index() + 1);
@@ -163,7 +171,9 @@ impl View {
     /// Whether a command can be given now.
     pub fn allows(&self, kind: CommandKind) -> bool {
         let undone = self.undone > 0 || kind != CommandKind::Redo;
-        let allowed = self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind));
+        let allowed = self
+            .stage()
+            .map_or(matches!(kind, CommandKind::Open | CommandKind::ChooseDevice), |stage| stage.allows(kind));
         self.running.is_none() && undone && allowed
     }
 
@@ -239,9 +249,13 @@ impl CommandKind {
             Self::Prepare => Some(Step::Prepare),
             Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
             Self::Convert | Self::Save => Some(Step::Convert),
-            Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::Redo | Self::RunAll => {
-                None
-            }
+            Self::Open
+            | Self::ChooseMethod
+            | Self::ChooseDevice
+            | Self::KeepCheckpoints
+            | Self::BackTo(_)
+            | Self::Redo
+            | Self::RunAll => None,
         }
     }
 }

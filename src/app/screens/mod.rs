@@ -136,6 +136,7 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Save(_) => "Save and measure",
         Command::Open(_)
         | Command::ChooseMethod(_)
+        | Command::ChooseDevice(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
         | Command::Redo
