@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
-    Project, Recipe, Session, Source, Study, TrainConfig, WeightsChoice,
+    Project, Recipe, ReopenOptions, Session, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -40,6 +40,8 @@ pub enum CommandLine {
     Sizes(ModelsArgs),
     /// Milliseconds from float image to float logits, float and int8 in turns
     Bench(BenchArgs),
+    /// Which layers an int8 file loses by, and how sure that is
+    Analyze(AnalyzeArgs),
 }
 
 /// How images become numbers.
@@ -468,6 +470,39 @@ pub struct InspectArgs {
     /// Print one JSON value
     #[arg(long)]
     pub json: bool,
+}
+
+/// `octet analyze`
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// An int8 file
+    pub file: PathBuf,
+    /// The float weights that it was made from [default: those that its recipe names]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// A folder of class folders, a CIFAR-10 binary file or folder [default: the recipe's]
+    #[arg(long, value_name = "DIR|FILE")]
+    data: Option<PathBuf>,
+    /// Held-out images that the sweeps over the layers see
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub images: u32,
+    /// Threads of the int8 engine [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl AnalyzeArgs {
+    /// How to open the file again.
+    pub fn options(&self) -> ReopenOptions {
+        ReopenOptions {
+            weights: self.weights.clone(),
+            data: self.data.clone().map(Source::Path),
+            threads: self.threads.map_or(0, usize::from),
+        }
+    }
 }
 
 /// `octet models` and `octet sizes`

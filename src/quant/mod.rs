@@ -22,6 +22,7 @@ mod qconfig;
 mod stubs;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod warning;
 mod weight;
 
@@ -37,6 +38,7 @@ pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
 pub use qat::{convert_qat, fake_quantize_qat, prepare_qat, qat_qparams};
 pub use qconfig::{Backend, QConfig, Study};
 pub use stubs::{Crossing, StubsReport, crossings, insert_stubs};
+pub use twins::twins;
 pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, weight_warnings};
 pub use weight::{fake_quantize_weight, quantize_weight};
 
@@ -111,6 +113,9 @@ pub enum QuantError {
         "fake quantization of the weight of `{node}` has {found} ranges, expected {expected}: it is of another graph"
     )]
     OtherState { node: String, found: usize, expected: usize },
+    /// Two graphs that are not of one model.
+    #[error("layer `{node}` of the converted model is not in the float one: load the weights that it was made from")]
+    OtherModel { node: String },
     /// Observers without data.
     #[error("observers that saw no data: {}; calibrate with at least one image", .nodes.join(", "))]
     NotCalibrated { nodes: Vec<String> },

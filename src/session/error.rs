@@ -52,6 +52,18 @@ pub enum SessionError {
     NothingToSee { path: String },
     #[error("the network's output is not a number: check the weights and the preprocessing (mean, std)")]
     NotANumber,
+    #[error(
+        "{path}: was made from weights that were trained in the same run and that no file holds: analyze it in the window \
+         before it is closed, or name the weights it was made from (--weights)"
+    )]
+    WeightsNotKept { path: String },
+    #[error(
+        "{path}: the int8 weights of layer `{layer}` are not those of the float weights that were loaded (cosine {cosine:.2}, \
+         expected 0.9 or more): load the weights that the file was made from (--weights)"
+    )]
+    OtherWeights { path: String, layer: String, cosine: f64 },
+    #[error(transparent)]
+    Recipe(Box<super::RecipeError>),
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
     #[error(transparent)]

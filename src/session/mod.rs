@@ -30,8 +30,10 @@ mod published;
 mod qat;
 mod recipe;
 mod recipe_file;
+mod reopen;
 mod saturation;
 mod save;
+mod sensitivity;
 mod sizes;
 mod stage;
 mod stale;
@@ -62,6 +64,8 @@ pub use project::{KeptRun, Project, ProjectError, Run};
 pub use published::{PublishedSizes, published_sizes};
 pub use recipe::{Calibration, Recipe, WeightsChoice};
 pub use recipe_file::{RecipeError, read_recipe};
+pub use reopen::{ReopenOptions, Reopened, reopen};
+pub use sensitivity::Sweeping;
 pub use sizes::{FileSizes, file_sizes};
 pub use stage::{FusionProof, QatResult, SiteProof, Stage, Step, StudyResult, Weighted, WeightsOrigin};
 pub use state::Session;
@@ -71,7 +75,8 @@ pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.
 pub use crate::analysis::{
-    Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, Neighbours, PairBound, Saturation, Verdicts,
+    Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, LayerSensitivity, Neighbours, Owed, PairBound,
+    Saturation, Sensitivity, Sums, SweepScore, Sweeps, Verdicts, wilson,
 };
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};

@@ -9,7 +9,9 @@ use crate::app::number;
 use crate::app::plot::{BarItem, bars_beside_ui, bars_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{ConvertReport, Measured, PublishedSizes, Stage, Step, StudyResult, View, published_sizes};
+use crate::session::{
+    ConvertReport, Measured, PublishedSizes, Stage, Step, StudyResult, View, published_sizes, wilson,
+};
 
 /// What int8 costs and saves, all of the file as it was read back.
 pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -134,7 +136,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
         }
     });
     if let (Some(a), Some(b)) = (float.accuracy, int8.accuracy) {
-        let [a, b] = [a, b].map(|a| number::wilson(a, m.images));
+        let [a, b] = [a, b].map(|a| wilson(a, m.images));
         let text = format!(
             "On {} held-out images. 95\u{2009}% intervals: float {} to {}, int8 {} to {}.",
             number::count(m.images),
