@@ -8,6 +8,7 @@
 mod count;
 mod error;
 mod pairs;
+mod repair;
 mod saturation;
 mod score;
 mod sensitivity;
@@ -18,6 +19,7 @@ mod verdict;
 
 pub use error::{ErrorMeter, LayerError, Runner, Sums};
 pub use pairs::Neighbours;
+pub use repair::{LARGEST_WINDOW, MomentMeter, RepairError, bias_corrections};
 pub use saturation::{LayerBound, LayerSaturation, PairBound, Saturation, SaturationDetector, bounds};
 pub use score::SweepScore;
 pub use sensitivity::{Labelled, LayerSensitivity, Owed, Sensitivity, SensitivityMeter, Sweeps};

@@ -2,7 +2,7 @@ use super::{
     QuantError,
     prepare::{Source, source},
 };
-use crate::graph::{self, Conv2d, Graph, Linear, Node, Numeric, Op, Weight};
+use crate::graph::{self, Activation, Conv2d, Graph, Linear, Node, Numeric, Op, Rewrite, Weight};
 
 /// A converted graph in two float forms, node for node the same: with the weights and biases of `float`, the fused graph
 /// that it was made from, and no levels at all; and as it is, with int8 weights as the values that they stand for and
@@ -34,6 +34,35 @@ pub fn twins(float: &Graph, converted: &Graph) -> Result<(Graph, Graph), QuantEr
     graph::check(&first)?;
     graph::check(&second)?;
     Ok((first, second))
+}
+
+/// The same graph with each fused ReLU as a node of its own behind its layer, bearing its levels: what the layer computes
+/// before its ReLU can then be looked at under the layer's name.
+///
+/// # Errors
+/// [`QuantError::Graph`] where a node bears the name `LAYER.relu`.
+pub fn part_relus(graph: &Graph) -> Result<Graph, QuantError> {
+    let mut next = Rewrite::new(graph);
+    for (id, node) in graph.iter() {
+        let mut node = node.clone();
+        let fused = match &mut node.op {
+            Op::Conv2d(Conv2d { relu, .. }) | Op::Linear(Linear { relu, .. }) => std::mem::replace(relu, false),
+            _ => false,
+        };
+        if !fused {
+            next.replace(id, node);
+            continue;
+        }
+        let numeric = std::mem::replace(&mut node.numeric, Numeric::Float);
+        let (name, shape) = (format!("{}.relu", node.name), node.shape);
+        let layer = next.replace(id, node);
+        let op = Op::Activation(Activation::Relu);
+        let relu = next.insert(Node { name, op, inputs: vec![layer], shape, numeric, fused: Vec::new() });
+        next.alias(id, relu);
+    }
+    let next = next.finish();
+    graph::check(&next)?;
+    Ok(next)
 }
 
 /// Levels that a float form moves a node's output to. What only moves levels about needs none; an average does.

@@ -3,10 +3,11 @@ use candle_core::Tensor;
 use super::{
     Activation, Device, Model,
     model::{fake_quantized, last_use, upload},
+    ops::map1,
 };
 use crate::{
     exec::ExecError,
-    graph::{Graph, NodeId, Numeric},
+    graph::{Graph, NodeId, Numeric, Shape},
     kernels::float::in_pool,
 };
 
@@ -135,6 +136,53 @@ impl Twins {
         Ok(in_pool(|| self.node(id, &inputs, parts))?.flatten_all()?.to_vec1()?)
     }
 
+    /// Runs both forms at once and lets `correct` add to each output channel of the second one's layers, before its output
+    /// is moved to its levels and before anything reads it. It is shown the node and what both forms compute,
+    /// `[batch, height, width, channels]`; the layers before were corrected already.
+    ///
+    /// # Errors
+    /// [`ExecError::Input`] where `images` is not that long.
+    pub fn correct(
+        &self,
+        images: &[f32],
+        batch: usize,
+        correct: &mut dyn FnMut(NodeId, &[f32], &[f32]) -> Option<Vec<f32>>,
+    ) -> Result<(), ExecError> {
+        let graph = self.graph();
+        let input = upload(graph, images, batch, &candle_core::Device::Cpu)?;
+        let mut values: Vec<[Option<Tensor>; 2]> = vec![[None, None]; graph.nodes.len()];
+        for (id, node) in graph.iter() {
+            values[id.index()] = if node.inputs.is_empty() {
+                [Some(input.clone()), Some(input.clone())]
+            } else {
+                let of = |form: usize| -> Vec<&Tensor> {
+                    let live = |i: &NodeId| values[i.index()][form].as_ref();
+                    node.inputs.iter().map(|i| live(i).expect("a value lives until its last reader has run")).collect()
+                };
+                let (first, second) = (of(0), of(1));
+                let first = in_pool(|| self.first.compute(id, &first))?;
+                let mut second = in_pool(|| self.second.compute(id, &second))?;
+                let shape = node.shape;
+                let show = |a: &Activation<'_>, b: &Activation<'_>| correct(id, a.as_slice(), b.as_slice());
+                if node.op.weight().is_some()
+                    && let Some(add) = shown(&first, &second, shape, show)?
+                {
+                    second = map1("bias correction", &second, second.shape(), |x, y| {
+                        for (y, x) in y.chunks_exact_mut(add.len()).zip(x.chunks_exact(add.len())) {
+                            y.iter_mut().zip(x).zip(&add).for_each(|((y, x), add)| *y = x + add);
+                        }
+                    })?;
+                }
+                let second = fake_quantized(&self.second.graph().node(id).numeric, second)?;
+                [Some(first), Some(second)]
+            };
+            for i in node.inputs.iter().filter(|i| self.last_use[i.index()] == id) {
+                values[i.index()] = [None, None];
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a node has something to choose: other weights, or an output on other levels.
     pub fn choices(&self, id: NodeId) -> Parts {
         let (a, b) = (self.first.graph().node(id), self.second.graph().node(id));
@@ -146,6 +194,16 @@ impl Twins {
         let numeric: &Numeric = &if parts.output { &self.second } else { &self.first }.graph().node(id).numeric;
         fake_quantized(numeric, computes.compute(id, inputs)?)
     }
+}
+
+/// Calls `f` with what two tensors of one shape hold.
+fn shown<R>(
+    a: &Tensor,
+    b: &Tensor,
+    shape: Shape,
+    f: impl FnOnce(&Activation<'_>, &Activation<'_>) -> R,
+) -> Result<R, ExecError> {
+    Activation::of(a, shape, |a| Activation::of(b, shape, |b| f(a, b)))?
 }
 
 impl Kept {
