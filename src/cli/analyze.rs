@@ -169,7 +169,7 @@ fn print_verdicts(v: &Verdicts, labels: &[String]) -> anyhow::Result<()> {
     side("float32", v.float.right(), v.top5[0])?;
     side("int8", v.int8.right(), v.top5[1])?;
     print_line(&format!(
-        "{} ({} lost, {} gained; McNemar p = {:.2})",
+        "{} ({} lost, {} gained; McNemar p = {:.2e})",
         v.in_words(),
         v.flipped.len(),
         v.gained,

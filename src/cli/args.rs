@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
-    Project, Recipe, ReopenOptions, Session, Source, Study, TrainConfig, WeightsChoice,
+    Project, Recipe, ReopenOptions, Repairs, Session, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -198,6 +198,8 @@ pub struct PtqArgs {
     images: ImageArgs,
     #[command(flatten)]
     quant: QuantArgs,
+    #[command(flatten)]
+    repair: RepairArgs,
     /// Batches that the observers see
     #[arg(long, default_value_t = Calibration::default().batches as u32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     calibration_batches: u32,
@@ -226,6 +228,7 @@ impl PtqArgs {
             data: self.data.source(),
             preprocess: self.images.choice(),
             qconfig: self.quant.qconfig(),
+            repairs: self.repair.repairs(),
             calibration: Calibration {
                 batches: self.calibration_batches as usize,
                 batch: self.batch as usize,
@@ -252,6 +255,31 @@ impl PtqArgs {
     /// Where the int8 file goes.
     pub fn out(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.octet.safetensors", self.model)))
+    }
+}
+
+/// What is repaired on the way to int8.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Cross-layer equalization: channels scaled so that neighbouring layers have equal ranges
+    #[arg(long)]
+    equalize: bool,
+    /// Empirical bias correction: what rounding moved the mean by is taken back
+    #[arg(long)]
+    correct_bias: bool,
+    /// Layers whose rounding is learnt (AdaRound): names, separated by commas
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    adaround: Vec<String>,
+}
+
+impl RepairArgs {
+    /// As the recipe has them.
+    pub fn repairs(&self) -> Repairs {
+        Repairs {
+            equalize: self.equalize,
+            correct_bias: self.correct_bias,
+            adaround: self.adaround.iter().cloned().collect(),
+        }
     }
 }
 

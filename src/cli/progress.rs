@@ -104,10 +104,22 @@ impl Line {
             }
             // The sentence of a failure is printed once, at the end.
             Event::Failed { .. } | Event::Cancelled(_) | Event::Finished(_) => self.clear(),
+            Event::Repaired(r) => {
+                let percent = |a: Option<f64>| a.map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0));
+                self.say(&format!(
+                    "{}: {} before, {} after ({:.1} s)",
+                    r.title,
+                    percent(r.before),
+                    percent(r.after),
+                    r.seconds
+                ));
+            }
             Event::Started(_)
             | Event::Recipe(_)
             | Event::WentBack { .. }
             | Event::Redone(_)
+            | Event::Restored(_)
+            | Event::RepairUndone
             | Event::Observed { .. }
             | Event::IfConverted(_) => {}
         }

@@ -3,12 +3,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Opened, SessionError};
+use super::{Opened, Recipe, SessionError};
 use crate::analysis::{ErrorMeter, Guess, LayerError, Runner, Sums, Verdicts};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::{Plan, PlanOptions};
 use crate::graph::{Graph, Numeric};
-use crate::quant::{self, FuseOptions};
+use crate::quant;
 
 /// Images between two answers.
 const BATCH: usize = 32;
@@ -38,7 +38,7 @@ pub struct SoFar<T> {
 }
 
 impl Pair {
-    /// Fuses the float model for the comparison. The graph of step 3 is another one where training with fake
+    /// Fuses the float model for the comparison, and equalizes it where the recipe does. The graph of step 3 is another one where training with fake
     /// quantization keeps batch norms.
     ///
     /// # Errors
@@ -46,11 +46,10 @@ impl Pair {
     pub fn fusing(
         opened: Arc<Opened>,
         weighted: &Graph,
-        options: &FuseOptions,
+        recipe: &Recipe,
         converted: Arc<Graph>,
     ) -> Result<Self, SessionError> {
-        let (float, _) = quant::fuse(weighted, options)?;
-        Ok(Self { opened, float: Arc::new(float), converted })
+        Ok(Self { opened, float: Arc::new(recipe.fused(weighted)?), converted })
     }
 
     /// That every layer of the converted model is a rounding of the float one's: that they are of the same training.

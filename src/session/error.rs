@@ -81,6 +81,8 @@ pub enum SessionError {
     #[error(transparent)]
     Exec(#[from] ExecError),
     #[error(transparent)]
+    Repair(#[from] crate::analysis::RepairError),
+    #[error(transparent)]
     Int8Model(Box<Int8ModelError>),
     #[error(transparent)]
     Train(#[from] TrainError),

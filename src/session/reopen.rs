@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{
-    Command, Control, Event, FuseOptions, Pair, Recipe, Session, SessionError, WeightsChoice, read_recipe,
-    ships_weights,
-};
+use super::{Command, Control, Event, Pair, Recipe, Session, SessionError, WeightsChoice, read_recipe, ships_weights};
 use crate::data::Source;
 use crate::exec::float::Device;
 use crate::weights::octet;
@@ -56,13 +53,12 @@ pub fn reopen(
             return Err(SessionError::WeightsNotKept { path: file.display().to_string() });
         }
     };
-    let unfused = FuseOptions { disabled: recipe.unfused.clone() };
     let mut session = Session::new(Device::Cpu);
     for command in [Command::Open(Box::new(recipe)), Command::InsertStubs, weights] {
         session.apply(command, emit, control)?;
     }
     let stage = session.stage()?;
-    let pair = Pair::fusing(stage.opened().clone(), stage.graph(), &unfused, Arc::new(converted))?;
+    let pair = Pair::fusing(stage.opened().clone(), stage.graph(), session.recipe(), Arc::new(converted))?;
     pair.require_same_weights(file)?;
     Ok(Reopened { session, pair })
 }

@@ -139,6 +139,8 @@ fn label(command: &Command, again: bool) -> &'static str {
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
         | Command::Redo
+        | Command::Repair(_)
+        | Command::UndoRepair
         | Command::RunAll(_) => "Run",
     }
 }

@@ -8,7 +8,7 @@ use crate::app::gallery::Thumbnails;
 use crate::app::graph_view::{Lens, Reading};
 use crate::app::number;
 use crate::graph::Graph;
-use crate::session::{FuseOptions, LayerCost, LayerError, Pair, SoFar, Step, Verdicts, View, layer_costs};
+use crate::session::{LayerCost, LayerError, Pair, SoFar, Step, Verdicts, View, layer_costs};
 
 /// Images on which the error of each layer is measured.
 const ERROR_IMAGES: usize = 256;
@@ -118,9 +118,9 @@ impl ResultScreen {
     fn pair(view: &View) -> Option<impl FnOnce() -> Result<Pair, String> + Send + 'static> {
         let converted = view.stage_of(Step::Convert)?;
         let weighted = view.stage_of(Step::Weights)?.graph().clone();
-        let options = FuseOptions { disabled: view.recipe.as_ref()?.unfused.clone() };
+        let recipe = view.recipe.clone()?;
         let (opened, converted) = (converted.opened().clone(), converted.graph().clone());
-        Some(move || Pair::fusing(opened, &weighted, &options, converted).map_err(|e| e.to_string()))
+        Some(move || Pair::fusing(opened, &weighted, &recipe, converted).map_err(|e| e.to_string()))
     }
 
     pub(super) fn ask_verdicts(&mut self, ui: &Ui, view: &View) {
