@@ -562,6 +562,29 @@ fn analyze_says_where_how_sure_and_whose() {
     let difference = &report["difference"];
     assert!((share("int8") - share("float") - difference["accuracy"].as_f64().expect("a number")).abs() < 1e-9);
     assert!(difference["says"].as_str().is_some_and(|s| s.contains("points")), "{difference}");
+    let report = json(here, &["analyze", "a", "--images", "8", "--promise", "5", "--out", "kept", "--calibration"]);
+    let promise = &report["promise"];
+    let expected = [
+        "chosen",
+        "file",
+        "float",
+        "float_bytes",
+        "loss_allowed",
+        "outcome",
+        "says",
+        "searched",
+        "seed",
+        "trials",
+        "verified",
+    ];
+    assert_eq!(keys(promise), BTreeSet::from(expected));
+    assert_eq!((&promise["outcome"], promise["loss_allowed"].as_f64()), (&Value::from("kept"), Some(0.05)));
+    let verified = &promise["verified"];
+    assert_eq!(keys(verified), BTreeSet::from(["float", "images", "int8", "interval", "loss"]));
+    let images = |v: &Value| v.as_u64().expect("a count");
+    assert_eq!(images(&promise["searched"]) + images(&verified["images"]), 2500, "no image is in both");
+    assert!(json(here, &["eval", "kept"])["accuracy"].as_f64().expect("a number") > 0.86);
+    assert_eq!(report["calibration"]["points"].as_array().expect("a list").len(), 24);
     let table = octet(here, &["analyze", "a", "--images", "8"]);
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.contains("most suspect") && table.contains("weights alone"), "{table}");

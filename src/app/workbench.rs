@@ -143,6 +143,9 @@ impl Workbench {
     pub fn ask(&mut self, command: Command) {
         self.following = matches!(command, Command::RunAll(_));
         self.notice = None;
+        if let Command::Repair(repair) = &command {
+            (self.choices.qconfig, self.choices.repairs) = (repair.qconfig.clone(), repair.repairs.clone());
+        }
         if let Command::Open(_) = command {
             self.memory.note(&self.choices.weights, &self.choices.data);
         }

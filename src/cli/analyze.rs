@@ -3,10 +3,10 @@ use std::ops::ControlFlow;
 
 use serde_json::{Value, json};
 
-use super::{args::AnalyzeArgs, print_json, print_line, progress::Line};
+use super::{args::AnalyzeArgs, print_json, print_line, progress::Line, promise};
 use crate::session::{
-    Control, LayerSensitivity, Pair, Sensitivity, SessionError, Sums, SweepScore, Sweeping, Sweeps, Verdicts, reopen,
-    wilson,
+    Calibrated, Control, Enough, Goal, LayerSensitivity, Pair, PromiseOf, Sensitivity, SessionError, Sums, SweepScore,
+    Sweeping, Sweeps, Verdicts, reopen, wilson,
 };
 
 /// Layers that the table shows.
@@ -20,15 +20,53 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<()> {
     let swept = sweep(pair, args, &mut line)?;
     line.clear();
     let found = Findings { pair, verdicts, swept };
+    let of = reopened.promise_of();
+    let enough = if args.calibration { Some(enough(&of, &mut line)?) } else { None };
+    let kept = match args.promise {
+        Some(loss) => Some(promise::search(&of, Goal { loss, seed: args.seed }, args.out.as_deref(), &mut line)?),
+        None => None,
+    };
+    line.clear();
     if args.json {
         let recipe = reopened.session.recipe();
         let mut report = found.json();
         report["file"] = json!(args.file);
         report["model"] = json!(recipe.model.name());
         report["qconfig"] = json!(recipe.qconfig.name.to_string());
+        if let Some(enough) = &enough {
+            report["calibration"] = calibration(enough);
+        }
+        if let Some(kept) = &kept {
+            report["promise"] = promise::json(kept, args.out.as_deref());
+        }
         return print_json(&report);
     }
-    found.print()
+    found.print()?;
+    if let Some(enough) = &enough {
+        print_line(&format!("\nCalibration: {}", enough.in_words().unwrap_or_default()))?;
+    }
+    kept.as_ref().map_or(Ok(()), promise::print)
+}
+
+/// Accuracy against the number of calibration images.
+fn enough(of: &PromiseOf, line: &mut Line) -> Result<Enough, SessionError> {
+    let mut found = Enough::default();
+    of.enough(&mut |so_far| {
+        line.draw(&format!("Calibrating with more and other images {}/{}", so_far.points.len(), so_far.of));
+        found = so_far;
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+fn calibration(enough: &Enough) -> Value {
+    let point = |p: &Calibrated| json!({ "images": p.images, "seed": p.seed, "accuracy": p.accuracy, "logit_mse": p.logit_mse });
+    json!({
+        "judged": enough.judged,
+        "float": enough.float,
+        "points": enough.points.iter().map(point).collect::<Vec<_>>(),
+        "says": enough.in_words(),
+    })
 }
 
 /// All held-out images through both models; `None` where labels do not allow it.

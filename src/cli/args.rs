@@ -514,6 +514,19 @@ pub struct AnalyzeArgs {
     /// Held-out images that the sweeps over the layers see
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub images: u32,
+    /// Search for the smallest and fastest int8 model that loses at most so many points against float, verified on images
+    /// that the search never saw
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    pub promise: Option<f64>,
+    /// Where the int8 file that keeps the promise goes; nothing is written where none does
+    #[arg(long, value_name = "FILE", requires = "promise")]
+    pub out: Option<PathBuf>,
+    /// Which held-out images a promise is searched on and which verify it
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Accuracy against the number of calibration images, for three choices of them
+    #[arg(long)]
+    pub calibration: bool,
     /// Threads of the int8 engine [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -563,6 +576,14 @@ pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
         Ok(_) | Err(_) => Err(format!("`{text}`: expected a number above zero")),
+    }
+}
+
+/// Points of accuracy, as a fraction.
+fn points(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=100.0).contains(&v) => Ok(v / 100.0),
+        Ok(_) | Err(_) => Err(format!("`{text}`: expected points of accuracy, 0 to 100")),
     }
 }
 

@@ -12,6 +12,7 @@ mod eval;
 mod inspect;
 mod models;
 mod progress;
+mod promise;
 mod ptq;
 mod qat;
 mod qat_args;

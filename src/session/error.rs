@@ -62,6 +62,8 @@ pub enum SessionError {
          expected 0.9 or more): load the weights that the file was made from (--weights)"
     )]
     OtherWeights { path: String, layer: String, cosine: f64 },
+    #[error("repairs are for post-training quantization: training with fake quantization makes up for rounding itself")]
+    RepairsArePtq,
     #[error(transparent)]
     Recipe(Box<super::RecipeError>),
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Command, Control, Event, Pair, Recipe, Session, SessionError, WeightsChoice, read_recipe, ships_weights};
+use super::{
+    Command, Control, Event, Pair, PromiseOf, Recipe, Session, SessionError, WeightsChoice, read_recipe, ships_weights,
+};
 use crate::data::Source;
 use crate::exec::float::Device;
 use crate::weights::octet;
@@ -26,6 +28,14 @@ pub struct Reopened {
     pub session: Session,
     /// float, and what the file holds.
     pub pair: Pair,
+}
+
+impl Reopened {
+    /// What a promise is searched for: the model from its weights on.
+    pub fn promise_of(&self) -> PromiseOf {
+        let weighted = self.session.weighted_graph().cloned().unwrap_or_else(|| self.pair.float.clone());
+        PromiseOf::new(self.pair.opened.clone(), weighted, Arc::new(self.session.recipe().clone()))
+    }
 }
 
 /// Reads an int8 file, and opens its model, images and float weights again.

@@ -1,6 +1,7 @@
 //! Which layer a quantized model loses by, and what repairs do about it: on the shipped models and on planted faults.
 
 mod planted;
+mod promise;
 mod repairs;
 mod sweeps;
 
@@ -33,6 +34,15 @@ fn converted(recipe: Recipe) -> (Session, View, Pair) {
     run(Command::Convert);
     let pair = pair(&session);
     (session, view, pair)
+}
+
+/// A shipped model, fused.
+fn fused(model: ModelId) -> Graph {
+    let (mut session, mut view) = (Session::new(Device::Cpu), View::default());
+    for command in [Command::Open(Box::new(Recipe::new(model))), Command::InsertStubs, Command::UseShippedWeights] {
+        apply(&mut session, &mut view, command).expect("a step of a sound model");
+    }
+    session.recipe().fused(session.weighted_graph().expect("weights")).expect("it fuses")
 }
 
 /// Both forms of what a session has converted.

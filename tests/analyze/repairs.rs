@@ -2,19 +2,19 @@ use octet::analysis::{MomentMeter, bias_corrections};
 use octet::exec::float::{Device, Model};
 use octet::graph::Graph;
 use octet::quant::{self, AdaRound, Backend, QConfig, Uneven};
-use octet::session::{Command, ModelId, Recipe, Repair, Session, View};
+use octet::session::{Calibration, Command, ModelId, Recipe, Repair, Session, View};
 
-use super::{apply, converted, images, layer, recipe, sample};
+use super::{apply, converted, fused, images, layer, recipe, sample};
 
 /// Equalization moves weights and no output, on every shipped model; and says why it leaves layers alone.
 #[test]
 fn equalization_keeps_the_float_function() {
     let (images, _) = images(&sample().valid, 0, 16);
     for model in [ModelId::ShuffleNetV2X05, ModelId::MobileNetV3Small, ModelId::ResNet18] {
-        let (_, _, pair) = converted(recipe(model, QConfig::default()));
-        let (equalized, report) = quant::equalize(&pair.float).expect("a float graph");
+        let float = fused(model);
+        let (equalized, report) = quant::equalize(&float).expect("a float graph");
         let run = |graph: &Graph| Model::new(graph, &Device::Cpu).expect("float").run(&images, 16).expect("16 images");
-        let (old, new) = (run(&pair.float), run(&equalized));
+        let (old, new) = (run(&float), run(&equalized));
         let moved = old.iter().zip(&new).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         let largest = old.iter().map(|a| a.abs()).fold(0.0, f32::max);
         assert!(moved < 1e-4 * largest, "{model}: {moved} of {largest}");
@@ -135,7 +135,9 @@ fn repairs_are_measured_undone_and_replayed() {
 /// A repair that fails leaves all as it was.
 #[test]
 fn a_repair_that_cannot_be_is_refused_and_changes_nothing() {
-    let (mut session, mut view, pair) = converted(recipe(ModelId::ResNet18, QConfig::default()));
+    let calibration = Calibration { batches: 1, batch: 8, foresee: false };
+    let (mut session, mut view, pair) =
+        converted(Recipe { calibration, ..recipe(ModelId::ResNet18, QConfig::default()) });
     let before = session.recipe().clone();
     let repair = Repair::adaround(session.recipe(), ["layer4.1.conv2".to_owned()]);
     let error =

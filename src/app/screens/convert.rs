@@ -2,7 +2,7 @@ use eframe::egui::{Grid, RichText, Ui};
 
 use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{by_layer, flips, heading, levels, prose, qat, scrolled};
+use super::{analyze, by_layer, flips, heading, levels, prose, qat, scrolled};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
 use crate::app::number;
@@ -62,6 +62,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ResultView::Error => scrolled(ui, |ui| by_layer::errors_ui(ui, bench, view)),
         ResultView::Time => scrolled(ui, |ui| by_layer::times_ui(ui, bench, view)),
         ResultView::Images => scrolled(ui, |ui| flips::flips_ui(ui, bench, view)),
+        ResultView::Analyze => scrolled(ui, |ui| analyze::analyze_ui(ui, bench, view)),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Screens draw the session's `View`, change drafts in the workbench and ask for commands; they never wait.
 
+mod analyze;
 mod by_layer;
 mod calibrate;
 mod clip;
