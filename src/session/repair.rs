@@ -143,7 +143,7 @@ impl Session {
             moved / largest
         ));
         // A not-a-number is no proof.
-        if !(moved / largest <= FUSION_TOLERANCE) {
+        if new.iter().any(|v| v.is_nan()) || moved / largest > FUSION_TOLERANCE {
             let why = if report.relu6.is_empty() { "" } else { ": ReLU6 became ReLU, and clipped before" };
             to.warn(format!(
                 "Equalization moved the model's output by {:.1e} of the largest logit{why}.",

@@ -22,4 +22,4 @@ pub use learned::Phase;
 pub use model::{Device, Model};
 pub use parameters::Parameter;
 pub use trainable::{Pass, Trainable};
-pub use twins::{Kept, Parts, Twins};
+pub use twins::{Correct, Kept, Parts, Twins};

@@ -27,6 +27,9 @@ impl Parts {
     pub const SECOND: Self = Self { weight: true, output: true };
 }
 
+/// Hears a layer's output in both forms and says what to add to each channel of the second.
+pub type Correct<'a> = dyn FnMut(NodeId, &[f32], &[f32]) -> Option<Vec<f32>> + 'a;
+
 /// Two forms of one network, the same node for node: as it was trained, and with weights and outputs on int8's levels.
 /// Runs any mixture of them, and from one run to the next only what a change can reach.
 #[derive(Debug)]
@@ -142,12 +145,7 @@ impl Twins {
     ///
     /// # Errors
     /// [`ExecError::Input`] where `images` is not that long.
-    pub fn correct(
-        &self,
-        images: &[f32],
-        batch: usize,
-        correct: &mut dyn FnMut(NodeId, &[f32], &[f32]) -> Option<Vec<f32>>,
-    ) -> Result<(), ExecError> {
+    pub fn correct(&self, images: &[f32], batch: usize, correct: &mut Correct<'_>) -> Result<(), ExecError> {
         let graph = self.graph();
         let input = upload(graph, images, batch, &candle_core::Device::Cpu)?;
         let mut values: Vec<[Option<Tensor>; 2]> = vec![[None, None]; graph.nodes.len()];
