@@ -34,7 +34,7 @@ pub use observe::{BINS, Histogram, Observers, Range, RangeEffect, Values};
 pub use overrides::{Choosable, Override, choosable};
 pub use pattern::{Pattern, Reason, Refusal};
 pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
-pub use qat::{convert_qat, fake_quantize_qat, prepare_qat, qat_qparams};
+pub use qat::{convert_qat, fake_quantize_qat, float_of_qat, prepare_qat, qat_qparams};
 pub use qconfig::{Backend, QConfig, Study};
 pub use stubs::{Crossing, StubsReport, crossings, insert_stubs};
 pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, weight_warnings};

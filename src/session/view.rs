@@ -163,7 +163,7 @@ impl View {
     /// Whether a command can be given now.
     pub fn allows(&self, kind: CommandKind) -> bool {
         let undone = self.undone > 0 || kind != CommandKind::Redo;
-        let allowed = self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind));
+        let allowed = self.stage().map_or(kind.needs_nothing(), |stage| stage.allows(kind));
         self.running.is_none() && undone && allowed
     }
 
@@ -228,6 +228,11 @@ impl View {
 }
 
 impl CommandKind {
+    /// Whether it makes sense before a model is open.
+    pub(super) fn needs_nothing(self) -> bool {
+        matches!(self, Self::Open | Self::Continue | Self::UseProject | Self::KeepCheckpoints)
+    }
+
     /// The step that it runs, if it is one.
     pub fn step(self) -> Option<Step> {
         match self {
@@ -239,9 +244,15 @@ impl CommandKind {
             Self::Prepare => Some(Step::Prepare),
             Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
             Self::Convert | Self::Save => Some(Step::Convert),
-            Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::Redo | Self::RunAll => {
-                None
-            }
+            Self::Open
+            | Self::ChooseMethod
+            | Self::Choose
+            | Self::KeepCheckpoints
+            | Self::BackTo(_)
+            | Self::Redo
+            | Self::Continue
+            | Self::UseProject
+            | Self::RunAll => None,
         }
     }
 }

@@ -75,7 +75,9 @@ pub(super) fn layers_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f
         prose(ui, "No layer matches.");
         return;
     }
-    let prepared = view.stage_of(Step::Prepare).map(|stage| stage.graph().clone());
+    // A range that was set by hand while calibrating is in the newer graph alone.
+    let calibrated = view.stage_of(Step::Calibrate).filter(|stage| matches!(***stage, Stage::Calibrated { .. }));
+    let prepared = calibrated.or(view.stage_of(Step::Prepare)).map(|stage| stage.graph().clone());
     table_ui(ui, bench, &shown, prepared.as_deref(), (room - theme::ROW - theme::GAP).max(LEAST));
 }
 

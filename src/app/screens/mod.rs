@@ -136,9 +136,12 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Save(_) => "Save and measure",
         Command::Open(_)
         | Command::ChooseMethod(_)
+        | Command::Choose(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
         | Command::Redo
+        | Command::Continue(_)
+        | Command::UseProject(_)
         | Command::RunAll(_) => "Run",
     }
 }

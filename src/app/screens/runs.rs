@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{Checkbox, Label, RichText, Role, Ui, WidgetInfo};
+use eframe::egui::{Align, Button, Checkbox, Label, Layout, RichText, Role, Ui, WidgetInfo};
 use egui_extras::{Column, TableBuilder};
 
 use super::{heading, prose};
@@ -11,7 +11,7 @@ use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, path_ui, primary_ui};
 use crate::app::fonts;
 use crate::app::number;
-use crate::app::plot::{chart_inks, draw_chart_ui};
+use crate::app::plot::{Kind, chart_inks, draw_chart_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::chart::{self, Chart, Form, Group, Value};
@@ -38,27 +38,9 @@ pub struct RunsScreen {
     picked: BTreeSet<usize>,
     /// Where charts and tables go.
     pub(in crate::app) folder: String,
+    /// The project folder as it is typed.
+    project: String,
     saved: Option<Result<String, String>>,
-}
-
-/// How charts are saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Png,
-    Svg,
-    Csv,
-}
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::Png, Self::Svg, Self::Csv];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Png => "PNG",
-            Self::Svg => "SVG",
-            Self::Csv => "CSV",
-        }
-    }
 }
 
 impl RunsScreen {
@@ -105,8 +87,8 @@ impl RunsScreen {
 /// Every run of the project as a table, and what they gave as charts.
 pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let project = Project::new(bench.choices.folder());
-    let place = project.folder().display().to_string();
     bench.runs.update(ui, project, view.ended);
+    project_ui(ui, bench, view);
     for wrong in bench.runs.wrong.clone() {
         banner_ui(ui, Tone::Trouble, &wrong);
     }
@@ -121,7 +103,7 @@ pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         }
         return;
     }
-    prose(ui, &format!("Kept in {place}. The charts show the runs that are picked, else the newest {SHOWN}."));
+    prose(ui, &format!("The charts show the runs that are picked, else the newest {SHOWN}."));
     if let Some(path) = table_ui(ui, &mut bench.runs) {
         bench.take(Given::Recipe(path), view, ui.ctx());
     }
@@ -131,6 +113,29 @@ pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         draw_chart_ui(ui, &chart, &inks);
     }
     save_ui(ui, bench);
+}
+
+/// The folder that runs are kept in, typed or picked.
+fn project_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let now = bench.choices.folder().display().to_string();
+    if bench.runs.project.is_empty() {
+        bench.runs.project.clone_from(&now);
+    }
+    let mut used = None;
+    ui.horizontal_wrapped(|ui| {
+        ui.label(RichText::new("Project folder").color(theme::palette(ui).weak));
+        if path_ui(ui, "Project folder", "a folder", &mut bench.runs.project) {
+            bench.browse(Field::Project, ui.ctx());
+        }
+        let typed = bench.runs.project.trim();
+        let other = !typed.is_empty() && typed != now;
+        if other && ui.add_enabled(view.running.is_none(), Button::new("Use this folder")).clicked() {
+            used = Some(PathBuf::from(typed));
+        }
+    });
+    if let Some(folder) = used {
+        bench.use_project(folder);
+    }
 }
 
 /// The table; the file of the run that was to be opened again.
@@ -143,6 +148,7 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
         ui.spacing_mut().item_spacing.y = 0.0;
         let mut builder = TableBuilder::new(ui)
             .id_salt("runs")
+            .cell_layout(Layout::left_to_right(Align::Center))
             .striped(false)
             .max_scroll_height(12.0 * LINE)
             .auto_shrink([false, true]);

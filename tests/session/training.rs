@@ -1,0 +1,97 @@
+//! Both trainings: cancelled, interrupted and gone on with.
+
+use octet::graph::Tensor;
+use octet::session::{
+    CheckpointFile, Command, CommandKind, Control, Event, FuseOptions, Method, QConfig, QatTraining, Stage, Step,
+    TrainConfig, WeightsOrigin,
+};
+use tempfile::TempDir;
+
+use crate::{after, apply};
+
+#[test]
+fn a_cancelled_training_keeps_the_best_weights_so_far() {
+    let (mut session, mut view) = after(Some(Step::Weights));
+    let control = Control::default();
+    let config = TrainConfig { epochs: 50, ..TrainConfig::default() };
+    let watch = &mut |event: Event| {
+        if matches!(event, Event::Training(octet::session::TrainEvent::Epoch(_))) {
+            control.cancel();
+        }
+        view.apply(event);
+    };
+    session.apply(Command::Train(config), watch, &control).expect("the first epoch's weights are kept");
+    let Some(Stage::Weighted { origin, accuracy, .. }) = view.stage().map(AsRef::as_ref) else { panic!("no weights") };
+    assert_eq!(*origin, WeightsOrigin::Trained { epochs: 1, stopped: true });
+    assert!(accuracy.is_some_and(|a| a > 0.5), "{accuracy:?}");
+}
+
+/// Trains to `stop` epochs at most, keeping checkpoints; what the stage holds in numbers.
+fn trained_by(method: Method, file: &CheckpointFile, stop: usize) -> Vec<Tensor> {
+    let (mut session, mut view) = after(Some(Step::Weights));
+    let set_up = [
+        Command::KeepCheckpoints(Some(file.clone())),
+        Command::ChooseMethod(method),
+        Command::Fuse(FuseOptions::default()),
+        Command::Prepare(QConfig::default()),
+    ];
+    let config = TrainConfig { epochs: 3, ..TrainConfig::for_qat(3) };
+    let train = match method {
+        Method::Ptq => Command::Train(config),
+        Method::Qat(training) => Command::TrainQat(QatTraining { train: config, ..training }),
+    };
+    let steps = if method.is_ptq() { 1 } else { set_up.len() };
+    for command in set_up.into_iter().take(steps) {
+        apply(&mut session, &mut view, command).expect("allowed");
+    }
+    let control = Control::default();
+    let watch = &mut |event: Event| {
+        if matches!(&event, Event::Training(octet::session::TrainEvent::Epoch(e)) if e.epoch + 1 == stop) {
+            control.cancel();
+        }
+        view.apply(event);
+    };
+    session.apply(train, watch, &control).expect("whole epochs are kept");
+    let stage = view.stage().expect("trained");
+    stage.graph().params().into_iter().map(|p| p.tensor.clone()).collect()
+}
+
+#[test]
+fn an_interrupted_training_goes_on_to_the_same_weights() {
+    let folder = TempDir::new().expect("a folder");
+    for method in [Method::Ptq, Method::Qat(QatTraining::default())] {
+        let file = |name: &str, resume| CheckpointFile {
+            path: folder.path().join(format!("{name}.{}", method.name())),
+            resume,
+        };
+        let whole = trained_by(method, &file("whole", false), 9);
+        let half = trained_by(method, &file("half", false), 1);
+        assert!(half != whole, "{}: the later epochs did nothing", method.name());
+        assert!(trained_by(method, &file("half", true), 9) == whole, "{}: not where it would have been", method.name());
+    }
+}
+
+#[test]
+fn the_second_method_trains_in_the_place_of_calibration() {
+    let (mut session, mut view) = after(Some(Step::Fuse));
+    let mut training = QatTraining::default();
+    training.train.epochs = 1;
+    apply(&mut session, &mut view, Command::ChooseMethod(Method::Qat(training))).expect("a model is open");
+    assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Weights), "the other method's fusion is undone");
+    apply(&mut session, &mut view, Command::Fuse(FuseOptions::default())).expect("weights are there");
+    apply(&mut session, &mut view, Command::Prepare(QConfig::default())).expect("fused");
+    assert!(view.allows(CommandKind::TrainQat) && !view.allows(CommandKind::Calibrate));
+    let folder = TempDir::new().expect("a folder");
+    let out = folder.path().join("a.octet.safetensors");
+    apply(&mut session, &mut view, Command::RunAll(out)).expect("the rest runs");
+    let Some(Stage::Saved { qat: Some(qat), measured, .. }) = view.stage().map(AsRef::as_ref) else {
+        panic!("not saved")
+    };
+    let (fake, int8) = (qat.accuracy.expect("labels"), measured.int8.accuracy.expect("labels"));
+    assert!((fake - int8).abs() <= 0.002, "fake-quantized {fake}, int8 {int8}");
+    assert!(qat.as_pytorch.is_some() && qat.epochs == 1);
+    let ranges = view.qat.iter().filter(|e| matches!(e, octet::session::TrainEvent::Ranges(r) if r.ranges.len() == 74));
+    assert!(ranges.count() > 2, "the window has no ranges to draw");
+    assert!(view.training.is_empty(), "float training is another curve");
+    assert_eq!(view.stages[5].as_ref().and_then(|s| s.title()), Some("Train"));
+}
