@@ -64,7 +64,8 @@ pub(super) fn palette_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
         if found.is_empty() {
             ui.label(egui::RichText::new("Nothing of that name.").color(theme::palette(ui).weak));
         }
-        ScrollArea::vertical().id_salt("found").max_height(high).auto_shrink([false, true]).show(ui, |ui| {
+        let list = ScrollArea::vertical().id_salt("found").max_height(high).min_scrolled_height(high);
+        list.auto_shrink([false, true]).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
             for (i, action) in found.iter().enumerate() {
                 let marked = i == palette.marked;

@@ -157,16 +157,13 @@ fn log_ui(ui: &mut Ui, log: &mut Log, view: &View) {
         ui.label(RichText::new(text).color(theme::palette(ui).weak));
     }
     const LINE: f32 = 20.0;
-    ScrollArea::vertical().id_salt("log").max_height(140.0).auto_shrink(false).stick_to_bottom(true).show_rows(
-        ui,
-        LINE,
-        lines.len(),
-        |ui, rows| {
-            for line in &lines[rows] {
-                line_ui(ui, line);
-            }
-        },
-    );
+    const HIGH: f32 = 140.0;
+    let area = ScrollArea::vertical().id_salt("log").max_height(HIGH).min_scrolled_height(HIGH);
+    area.auto_shrink(false).stick_to_bottom(true).show_rows(ui, LINE, lines.len(), |ui, rows| {
+        for line in &lines[rows] {
+            line_ui(ui, line);
+        }
+    });
 }
 
 fn line_ui(ui: &mut Ui, line: &LogLine) {

@@ -16,7 +16,7 @@ use super::palette::{self, Palette};
 use super::screens::{self, Tab};
 use super::theme::{self, Tone, Type};
 use super::{help, keep, rail, status, top_bar, welcome};
-use crate::session::{Command, CommandKind, Project, Step, StepState, Unfinished, View};
+use crate::session::{Command, CommandKind, Project, Stage, Step, StepState, Unfinished, View};
 
 /// What a panel asks for; the window passes it on to the worker.
 #[derive(Clone, Debug)]
@@ -451,10 +451,19 @@ fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     {
         banner_ui(ui, Tone::Trouble, message);
     }
-    match view.as_it_was(bench.step) {
+    match as_it_was(bench, view) {
         Some(was) => stale_ui(ui, bench, view, &was),
         None => screens::screen_ui(ui, bench, view),
     }
+}
+
+/// What the step had found before an earlier one was changed: not while it runs again, nor where it was the other
+/// method's.
+fn as_it_was(bench: &Workbench, view: &View) -> Option<View> {
+    let runs = view.running.and_then(CommandKind::step) == Some(bench.step);
+    let was = view.as_it_was(bench.step).filter(|_| !runs)?;
+    let trained = matches!(was.stage_of(Step::Calibrate).map(AsRef::as_ref), Some(Stage::Trained { .. }));
+    (bench.step != Step::Calibrate || trained == bench.choices.by_qat).then_some(was)
 }
 
 /// What the step had found before an earlier one was changed: dimmed, and not to be worked on until the steps before it

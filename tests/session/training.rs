@@ -2,8 +2,8 @@
 
 use octet::graph::Tensor;
 use octet::session::{
-    CheckpointFile, Command, CommandKind, Control, Event, FuseOptions, Method, QConfig, QatTraining, Stage, Step,
-    TrainConfig, WeightsOrigin,
+    CheckpointFile, Command, CommandKind, Control, Event, FuseOptions, Method, Pair, QConfig, QatTraining, Stage, Step,
+    TrainConfig, View, WeightsOrigin,
 };
 use tempfile::TempDir;
 
@@ -71,6 +71,27 @@ fn an_interrupted_training_goes_on_to_the_same_weights() {
     }
 }
 
+/// Layer by layer int8 is nearer to the float model that training ended with than to the one that it began with.
+fn assert_layers_are_compared_with_what_was_trained(view: &View) {
+    let stage = |step| view.stage_of(step).expect("done").clone();
+    let (weights, trained, int8) = (stage(Step::Weights), stage(Step::Calibrate), stage(Step::Convert));
+    let mean = |pair: Pair| {
+        let mut found = Vec::new();
+        let mut take = |so_far: octet::session::SoFar<Vec<octet::session::LayerError>>| {
+            found = so_far.found;
+            std::ops::ControlFlow::Continue(())
+        };
+        pair.layer_errors(16, &mut take).expect("both run");
+        assert!(found.len() > 70, "{} layers", found.len());
+        found.iter().map(|e| e.sqnr_db.min(60.0)).sum::<f64>() / found.len() as f64
+    };
+    let opened = || int8.opened().clone();
+    let after = mean(Pair::of_training(opened(), trained.graph(), int8.graph().clone()).expect("it folds"));
+    let options = FuseOptions::default();
+    let before = mean(Pair::fusing(opened(), weights.graph(), &options, int8.graph().clone()).expect("it fuses"));
+    assert!(after > before + 3.0 && after > 15.0, "mean SQNR {after:.1} dB, beside the first weights {before:.1} dB");
+}
+
 #[test]
 fn the_second_method_trains_in_the_place_of_calibration() {
     let (mut session, mut view) = after(Some(Step::Fuse));
@@ -90,6 +111,7 @@ fn the_second_method_trains_in_the_place_of_calibration() {
     let (fake, int8) = (qat.accuracy.expect("labels"), measured.int8.accuracy.expect("labels"));
     assert!((fake - int8).abs() <= 0.002, "fake-quantized {fake}, int8 {int8}");
     assert!(qat.as_pytorch.is_some() && qat.epochs == 1);
+    assert_layers_are_compared_with_what_was_trained(&view);
     let ranges = view.qat.iter().filter(|e| matches!(e, octet::session::TrainEvent::Ranges(r) if r.ranges.len() == 74));
     assert!(ranges.count() > 2, "the window has no ranges to draw");
     assert!(view.training.is_empty(), "float training is another curve");

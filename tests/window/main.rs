@@ -5,6 +5,7 @@ mod frame;
 mod graph;
 mod places;
 mod plots;
+mod project;
 mod qat;
 mod raster;
 mod screens;

@@ -115,7 +115,7 @@ fn result_ui(ui: &mut Ui, view: &View) {
         TrainEvent::Epoch(report) => Some(report.valid.map(|score| score.accuracy())),
         TrainEvent::Step { .. } | TrainEvent::Ranges(_) | TrainEvent::Frozen { .. } => None,
     });
-    let trained = view.stages.iter().flatten().find_map(|stage| match stage.as_ref() {
+    let trained = view.stages.iter().rev().flatten().find_map(|stage| match stage.as_ref() {
         Stage::Trained { accuracy, before, .. } => Some((before.accuracy, *accuracy)),
         Stage::Prepared { before, .. } => Some((before.accuracy, None)),
         _ => None,

@@ -18,6 +18,9 @@ use crate::chart::{self, Chart, Form, Group, Value};
 use crate::session::{CommandKind, KeptRun, Probe, Project, Run, View, published_sizes};
 
 const LINE: f32 = theme::ROW;
+/// Columns that a narrow window leaves out.
+const TIME: usize = 8;
+const AGE: usize = 9;
 /// Runs that the charts show where none is picked: the newest.
 const SHOWN: usize = 6;
 /// Width of a chart that is saved.
@@ -123,7 +126,7 @@ fn project_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     }
     let mut used = None;
     ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new("Project folder").color(theme::palette(ui).weak));
+        ui.label(RichText::new("Runs are kept in").color(theme::palette(ui).weak));
         if path_ui(ui, "Project folder", "a folder", &mut bench.runs.project) {
             bench.browse(Field::Project, ui.ctx());
         }
@@ -140,7 +143,15 @@ fn project_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 
 /// The table; the file of the run that was to be opened again.
 fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
+    // What fits; what is left out is in the charts below.
+    let room = ui.available_width();
+    let shown = |i: usize| match i {
+        TIME => room >= 840.0,
+        AGE => room >= 720.0,
+        _ => true,
+    };
     let head = ["", "run", "model", "choices", "float32", "int8", "change", "file", "one image", "kept", ""];
+    let head = head.into_iter().enumerate().filter(|(i, _)| shown(*i));
     let weak = theme::palette(ui).weak;
     let mut again = None;
     let RunsScreen { runs, picked, .. } = screen;
@@ -152,13 +163,17 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
             .striped(false)
             .max_scroll_height(12.0 * LINE)
             .auto_shrink([false, true]);
-        for i in 0..head.len() {
-            builder =
-                builder.column(if i == 3 { Column::remainder().clip(true).at_least(96.0) } else { Column::auto() });
+        for (i, _) in head.clone() {
+            builder = builder.column(match i {
+                0 => Column::exact(24.0),
+                3 => Column::remainder().clip(true).at_least(96.0),
+                10 => Column::exact(64.0),
+                _ => Column::auto(),
+            });
         }
         builder
             .header(LINE, |mut row| {
-                for name in head {
+                for (_, name) in head {
                     row.col(|ui| drop(ui.label(RichText::new(name).font(Type::Small.font()).color(weak))));
                 }
             })
@@ -166,7 +181,7 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
                 body.rows(LINE, runs.len(), |mut row| {
                     let run = &runs[runs.len() - 1 - row.index()];
                     row.col(|ui| pick_ui(ui, run, picked));
-                    for (i, text) in cells(run).into_iter().enumerate() {
+                    for (i, text) in cells(run).into_iter().enumerate().filter(|(i, _)| shown(*i + 1)) {
                         let font = if i == 1 || i == 2 { Type::Body.font() } else { Type::Body.mono() };
                         row.col(|ui| drop(ui.add(Label::new(RichText::new(text).font(font)).extend())));
                     }
