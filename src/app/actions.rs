@@ -66,6 +66,10 @@ pub enum Action {
     Node(String),
     /// Open a file or folder by the path that was typed, for what it is.
     File(PathBuf),
+    /// The sample with the weights that come with Octet, all six steps at once (`true`) or one by one.
+    Sample(bool),
+    /// Go on with what was last worked on.
+    Continue,
     /// Train so many epochs, with fake quantization or without.
     Epochs(usize),
 }
@@ -96,7 +100,7 @@ impl Action {
         all.extend(Place::BELOW.map(Self::Look));
         all.extend(Tab::ALL.map(Self::Tab));
         all.extend(Self::PLAIN);
-        all.push(Self::Inspector);
+        all.extend([Self::Inspector, Self::Sample(true), Self::Sample(false), Self::Continue]);
         all.extend([Field::Weights, Field::Data, Field::Recipe, Field::Project].map(Self::Browse));
         all.extend(ModelId::ALL.map(Self::Model));
         all.extend(Backend::ALL.map(Self::Qconfig));
@@ -158,6 +162,9 @@ impl Action {
             Self::Method(true) => "Method: quantization-aware training (QAT)".to_owned(),
             Self::Node(name) => name.clone(),
             Self::File(path) => path.display().to_string(),
+            Self::Sample(true) => "Quantize the sample now".to_owned(),
+            Self::Sample(false) => "Walk the six steps on the sample".to_owned(),
+            Self::Continue => "Continue where you were".to_owned(),
             Self::Epochs(count) => format!("Train {count} {}", if *count == 1 { "epoch" } else { "epochs" }),
         }
     }
@@ -187,6 +194,8 @@ impl Action {
             | Self::ActualSize
             | Self::Log
             | Self::Inspector
+            | Self::Sample(_)
+            | Self::Continue
             | Self::Palette
             | Self::Help => "command",
         }
@@ -220,6 +229,8 @@ impl Action {
             | Self::Method(_)
             | Self::Node(_)
             | Self::File(_)
+            | Self::Sample(_)
+            | Self::Continue
             | Self::Epochs(_) => None,
         }
     }
@@ -237,7 +248,9 @@ impl Action {
             Self::Undo => undo(view).is_some_and(|step| view.allows(CommandKind::BackTo(step))),
             Self::Redo => view.allows(CommandKind::Redo),
             Self::Save => view.allows(CommandKind::Save),
-            Self::Browse(_) | Self::Model(_) | Self::File(_) => view.running.is_none(),
+            Self::Browse(_) | Self::Model(_) | Self::File(_) | Self::Sample(_) => view.running.is_none(),
+            // Once something else is open it would be taken away.
+            Self::Continue => !open && view.running.is_none() && bench.unfinished.is_some(),
             Self::Method(_) => view.allows(CommandKind::ChooseMethod),
             Self::Qconfig(_)
             | Self::Epochs(_)
@@ -302,6 +315,8 @@ impl Action {
             }
             Self::Node(name) => bench.show_node(name, view),
             Self::File(path) => bench.give(path, view, ctx),
+            Self::Sample(all) => bench.open_sample(*all),
+            Self::Continue => bench.go_on(),
             Self::Epochs(count) => {
                 bench.choices.train.epochs = *count;
                 bench.choices.qat.train.epochs = *count;

@@ -62,10 +62,8 @@ fn continue_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         card.inner.inner
     });
     ui.add_space(theme::GAP);
-    if clicked.inner
-        && let Some(kept) = bench.unfinished.take()
-    {
-        bench.go_on(kept);
+    if clicked.inner {
+        bench.go_on();
     }
 }
 
@@ -140,16 +138,8 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         ui.add_space(theme::GAP);
     }
     match clicked {
-        Some(0) => {
-            bench.choices.take_sample();
-            bench.ask(Command::Open(Box::new(bench.choices.recipe())));
-            bench.ask(Command::RunAll(bench.choices.out()));
-        }
-        Some(1) => {
-            bench.choices.take_sample();
-            bench.ask(Command::Open(Box::new(bench.choices.recipe())));
-            bench.go(Step::Stubs);
-        }
+        Some(0) => bench.open_sample(true),
+        Some(1) => bench.open_sample(false),
         Some(_) => bench.opening = !bench.opening,
         None => {}
     }

@@ -204,6 +204,17 @@ impl Workbench {
         self.requests.push(request);
     }
 
+    /// Opens the sample with the weights that come with Octet, and runs all steps on it, or stands before the first.
+    pub(super) fn open_sample(&mut self, all: bool) {
+        self.choices.take_sample();
+        self.open_chosen();
+        if all {
+            self.ask(Command::RunAll(self.choices.out()));
+        } else {
+            self.go(Step::Stubs);
+        }
+    }
+
     /// Notes what can be gone on with in a project.
     pub(super) fn look_into(&mut self, project: &Project) {
         match project.unfinished() {
@@ -213,7 +224,8 @@ impl Workbench {
     }
 
     /// Goes on with what was last worked on, at the same step.
-    pub(super) fn go_on(&mut self, kept: Unfinished) {
+    pub(super) fn go_on(&mut self) {
+        let Some(kept) = self.unfinished.take() else { return };
         self.choices.take_recipe(&kept.recipe);
         if let Some(saved) = &kept.saved {
             self.choices.out = saved.display().to_string();
