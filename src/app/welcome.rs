@@ -46,11 +46,14 @@ fn continue_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         ui.spacing_mut().item_spacing.x = 0.0;
         ui.add_space((room - width) / 2.0);
         let card = theme::card_frame(ui).inner_margin(theme::PADDING).show(ui, |ui| {
-            ui.set_width(width - 2.0 * theme::PADDING);
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+            // The three cards below have two hairlines more.
+            let inner = width - 2.0 * theme::PADDING + 4.0;
+            ui.set_width(inner);
+            let line = vec2(inner, 44.0);
+            ui.allocate_ui_with_layout(line, egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 let button = primary_ui(ui, idle, "Continue");
                 let name = "Continue where you were";
-                button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, name));
+                button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, format!("{name}: Continue")));
                 ui.with_layout(egui::Layout::top_down(egui::Align::LEFT), |ui| {
                     let p = theme::palette(ui);
                     ui.label(RichText::new(name).font(Type::Title.strong()).color(p.strong));

@@ -16,15 +16,24 @@ fail() { echo "$0: $*" >&2; exit 1; }
 
 # The window, once it is there.
 start() {
+    for _ in $(seq 60); do
+        xdotool getdisplaygeometry >/dev/null 2>&1 && break
+        sleep 0.5
+    done
     "$octet" >"$home/out" 2>&1 &
     window=$!
     id=
     for _ in $(seq 120); do
         id=$(xdotool search --name '^Octet$' 2>/dev/null | head -1) && [ -n "$id" ] && break
+        kill -0 "$window" 2>/dev/null || fail "the window did not open: $(tail -3 "$home/out")"
         sleep 0.5
     done
     [ -n "$id" ] || fail "the window did not open"
-    xdotool windowfocus "$id"
+    # It can be there before it can be looked at.
+    for _ in $(seq 60); do
+        xdotool windowfocus "$id" 2>/dev/null && break
+        sleep 0.5
+    done
     sleep 2
 }
 

@@ -6,7 +6,7 @@ use eframe::egui::{Key, Modifiers, Theme};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use octet::app::Window;
-use octet::session::{Backend, ObserverKind, Stage, Step};
+use octet::session::{Backend, CommandKind, ObserverKind, Stage, Step};
 
 use crate::frame::finished;
 use crate::screens::wait;
@@ -40,7 +40,7 @@ fn a_closed_window_opens_at_the_same_step() {
     if let Some(folder) = std::env::var_os("PICTURES") {
         textures.picture(&harness).save(Path::new(&folder).join("continue_dark.png")).expect("a picture");
     }
-    harness.get_by_label("Continue where you were").click();
+    harness.get_by_label("Continue where you were: Continue").click();
     until(&mut harness, "going on", |w| done(w, Step::Prepare));
     let window = harness.state();
     assert_eq!(window.view().recipe, recipe);
@@ -63,7 +63,8 @@ fn the_project_folder_is_chosen_and_compare_reads_it() {
     harness.get_by_label("Project folder").type_text(&other.display().to_string());
     harness.run_steps(3);
     harness.get_by_label("Use this folder").click();
-    until(&mut harness, "the other folder", |w| w.bench().runs().runs().is_empty());
+    until(&mut harness, "the other folder", |w| w.view().finished == Some(CommandKind::UseProject));
+    wait(&mut harness, "its runs", |h| h.state().bench().runs().runs().is_empty());
     assert!(has(&harness, "There is none yet"));
     assert!(harness.state().bench().choices.out().starts_with(&other));
     assert_eq!(harness.state().bench().memory.project.as_deref(), Some(other.as_path()));
@@ -79,9 +80,9 @@ fn every_chart_and_table_is_saved_where_it_stands() {
     let (mut harness, _) = finished([1280.0, 700.0], Theme::Dark, folder.path());
     harness.key_press(Key::Num5);
     harness.run_steps(4);
-    let chart = "How far the last batch moved the ranges";
+    let chart = "How far a batch moved the ranges";
     let charts = folder.path().join("charts");
-    let name = "shufflenet_v2_x0_5-how-far-the-last-batch-moved-the-ranges";
+    let name = "shufflenet_v2_x0_5-how-far-a-batch-moved-the-ranges";
     for kind in ["PNG", "SVG", "CSV"] {
         harness.get_by_label(&format!("{chart}: save")).click();
         harness.run_steps(3);

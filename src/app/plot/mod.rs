@@ -13,7 +13,7 @@ mod range;
 mod save;
 mod table;
 
-use eframe::egui::{Align, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
+use eframe::egui::{Align, Label, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
 use egui_plot::{GridInput, GridMark, HoverPosition, Plot, PlotPoint};
 
 use super::number;
@@ -38,20 +38,22 @@ pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl Fn() -> Tab
     let id = ui.make_persistent_id(("chart as table", title));
     let mut as_table = ui.data(|d| d.get_temp(id).unwrap_or(false));
     let mut asked = None;
-    ui.horizontal(|ui| {
-        ui.label(RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let (word, other) = if as_table { ("Chart", "chart") } else { ("Table", "table") };
-            let button = ui.small_button(word);
-            let name = format!("{title}: show as {other}");
-            button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
-            if button.clicked() {
-                as_table = !as_table;
-                ui.data_mut(|d| d.insert_temp(id, as_table));
-            }
-            // A table has no picture of its own.
-            let kinds = if as_table { &Kind::ALL[2..] } else { &Kind::ALL };
-            asked = save::menu_ui(ui, title, kinds);
+    let line = vec2(ui.available_width(), ui.spacing().interact_size.y);
+    ui.allocate_ui_with_layout(line, Layout::right_to_left(Align::Center), |ui| {
+        let (word, other) = if as_table { ("Chart", "chart") } else { ("Table", "table") };
+        let button = ui.small_button(word);
+        let name = format!("{title}: show as {other}");
+        button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+        if button.clicked() {
+            as_table = !as_table;
+            ui.data_mut(|d| d.insert_temp(id, as_table));
+        }
+        // A table has no picture of its own.
+        let kinds = if as_table { &Kind::ALL[2..] } else { &Kind::ALL };
+        asked = save::menu_ui(ui, title, kinds);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            let text = RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong);
+            ui.add(Label::new(text).truncate());
         });
     });
     if asked == Some(Kind::Csv) {
