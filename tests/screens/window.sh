@@ -37,7 +37,7 @@ start() {
     sleep 2
 }
 
-stop() { kill "$window" && wait "$window" 2>/dev/null; window=; }
+stop() { kill "$window"; wait "$window" 2>/dev/null || true; window=; }
 
 press() { xdotool key "$1"; sleep "${2:-1}"; }
 
