@@ -78,6 +78,14 @@ impl Choices {
         &self.folder
     }
 
+    /// Another folder for files; what was to go into the old one goes there.
+    pub fn take_folder(&mut self, folder: PathBuf) {
+        if let Ok(rest) = self.out().strip_prefix(&self.folder) {
+            self.out = folder.join(rest).display().to_string();
+        }
+        self.folder = folder;
+    }
+
     /// The int8 file is named after the model.
     pub fn name_the_file(&mut self) {
         self.out = self.folder.join(format!("{}.octet.safetensors", self.model)).display().to_string();
@@ -116,6 +124,14 @@ impl Choices {
         let plain = QConfig::new(self.qconfig.name).activation.with_bits(bits);
         self.qconfig.activation = ActivationSpec { observer, scheme, percentile, ..plain };
         self.qconfig.weight.bits = bits;
+    }
+
+    /// Another model, without the weights of the one before: a state dict is of one model.
+    pub fn take_model(&mut self, model: ModelId) {
+        if model != self.model {
+            self.weights.clear();
+        }
+        self.model = model;
     }
 
     /// Drops what was chosen for the layers of another model than the one that is picked now.

@@ -36,7 +36,7 @@ pub use observe::{BINS, Histogram, Observers, Range, RangeEffect, Values};
 pub use overrides::{Choosable, Override, choosable};
 pub use pattern::{Pattern, Reason, Refusal};
 pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
-pub use qat::{convert_qat, fake_quantize_qat, prepare_qat, qat_qparams};
+pub use qat::{convert_qat, fake_quantize_qat, float_of_qat, prepare_qat, qat_qparams};
 pub use qconfig::{Backend, QConfig, Study};
 pub use repair::{
     AdaRound, BiasReport, EqualizeReport, EqualizedPair, Moments, RoundingReport, Uneven, correct_bias, equalize,

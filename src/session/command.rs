@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Repair, Stage, Step};
+use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Repair, Stage, Step, Unfinished};
 use crate::download::Place;
 use crate::quant::{FuseOptions, QConfig, Range};
 use crate::train::TrainConfig;
@@ -12,6 +12,8 @@ pub enum Command {
     Open(Box<Recipe>),
     /// The other method, or this one's choices. What the present method has fused is undone.
     ChooseMethod(Method),
+    /// What this recipe says of the steps, without running them: what was done otherwise is undone.
+    Choose(Box<Recipe>),
     /// Where training keeps its state after each epoch, from now on; `None` for nowhere.
     KeepCheckpoints(Option<CheckpointFile>),
     /// Step 1.
@@ -49,6 +51,10 @@ pub enum Command {
     BackTo(Step),
     /// Brings the next undone step back, until something else is done.
     Redo,
+    /// Goes on with what was last worked on in the project, at the same step.
+    Continue(Box<Unfinished>),
+    /// Keeps runs and the session itself in this folder from now on.
+    UseProject(PathBuf),
     /// Every step that is left, with the recipe's choices, saving here.
     RunAll(PathBuf),
 }
@@ -68,6 +74,7 @@ pub struct Download {
 pub enum CommandKind {
     Open,
     ChooseMethod,
+    Choose,
     KeepCheckpoints,
     InsertStubs,
     LoadWeights,
@@ -86,6 +93,8 @@ pub enum CommandKind {
     Save,
     BackTo(Step),
     Redo,
+    Continue,
+    UseProject,
     RunAll,
 }
 
@@ -95,6 +104,7 @@ impl Command {
         match self {
             Self::Open(_) => CommandKind::Open,
             Self::ChooseMethod(_) => CommandKind::ChooseMethod,
+            Self::Choose(_) => CommandKind::Choose,
             Self::KeepCheckpoints(_) => CommandKind::KeepCheckpoints,
             Self::InsertStubs => CommandKind::InsertStubs,
             Self::LoadWeights(_) => CommandKind::LoadWeights,
@@ -113,6 +123,8 @@ impl Command {
             Self::Save(_) => CommandKind::Save,
             Self::BackTo(step) => CommandKind::BackTo(*step),
             Self::Redo => CommandKind::Redo,
+            Self::Continue(_) => CommandKind::Continue,
+            Self::UseProject(_) => CommandKind::UseProject,
             Self::RunAll(_) => CommandKind::RunAll,
         }
     }
@@ -124,6 +136,7 @@ impl CommandKind {
         match self {
             Self::Open => "open a model",
             Self::ChooseMethod => "choose the method",
+            Self::Choose => "choose",
             Self::KeepCheckpoints => "keep checkpoints",
             Self::InsertStubs => "insert stubs",
             Self::LoadWeights => "load weights",
@@ -142,6 +155,8 @@ impl CommandKind {
             Self::Save => "save",
             Self::BackTo(_) => "go back",
             Self::Redo => "redo",
+            Self::Continue => "go on where you were",
+            Self::UseProject => "use another project folder",
             Self::RunAll => "run all steps",
         }
     }
@@ -158,8 +173,11 @@ impl Stage {
             // Whether anything was undone is not the stage's to know.
             CommandKind::Open
             | CommandKind::ChooseMethod
+            | CommandKind::Choose
             | CommandKind::KeepCheckpoints
             | CommandKind::RunAll
+            | CommandKind::Continue
+            | CommandKind::UseProject
             | CommandKind::Redo => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights

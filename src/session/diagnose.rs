@@ -70,6 +70,15 @@ impl Pair {
         }
     }
 
+    /// The same beside the float model that training with fake quantization ended with, batch norm folded: what differs is
+    /// rounding alone.
+    ///
+    /// # Errors
+    /// Those of folding.
+    pub fn of_training(opened: Arc<Opened>, trained: &Graph, converted: Arc<Graph>) -> Result<Self, SessionError> {
+        Ok(Self { opened, float: Arc::new(quant::float_of_qat(trained)?), converted })
+    }
+
     fn runner(&self) -> Result<Runner, SessionError> {
         let fake = self.converted.nodes.iter().any(|n| matches!(n.numeric, Numeric::FakeQuantized(_)));
         Ok(match fake {

@@ -1,4 +1,4 @@
-use super::{CommandKind, Step};
+use super::{CommandKind, ProjectError, Step};
 use crate::int8_model::Int8ModelError;
 use crate::{
     data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError,
@@ -68,6 +68,8 @@ pub enum SessionError {
     Recipe(Box<super::RecipeError>),
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
+    #[error(transparent)]
+    Project(Box<ProjectError>),
     #[error(transparent)]
     Download(DownloadError),
     #[error(transparent)]

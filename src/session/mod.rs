@@ -3,10 +3,12 @@
 //! The window and the command line both drive [`Session::apply`], so the same recipe gives the same [`View`] in both.
 //! This room knows every room below it and nothing of windows or terminals.
 
+mod autosave;
 mod bench;
 mod calibrate;
 mod catalog;
 mod checkpoint;
+mod choose;
 mod classifier;
 mod command;
 mod control;
@@ -48,6 +50,7 @@ mod view;
 mod weigh;
 mod worker;
 
+pub use autosave::Unfinished;
 pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, layer_costs, synthetic_pair};
 pub use catalog::{Catalog, PublishedWeights, catalog};
 pub use checkpoint::CheckpointFile;

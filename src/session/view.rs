@@ -173,7 +173,7 @@ impl View {
             CommandKind::UndoRepair => !self.repairs.is_empty(),
             _ => true,
         };
-        let allowed = self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind));
+        let allowed = self.stage().map_or(kind.needs_nothing(), |stage| stage.allows(kind));
         self.running.is_none() && undone && allowed
     }
 
@@ -247,6 +247,11 @@ impl View {
 }
 
 impl CommandKind {
+    /// Whether it makes sense before a model is open.
+    pub(super) fn needs_nothing(self) -> bool {
+        matches!(self, Self::Open | Self::Continue | Self::UseProject | Self::KeepCheckpoints)
+    }
+
     /// The step that it runs, if it is one.
     pub fn step(self) -> Option<Step> {
         match self {
@@ -258,9 +263,15 @@ impl CommandKind {
             Self::Prepare => Some(Step::Prepare),
             Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
             Self::Convert | Self::Save | Self::Repair | Self::UndoRepair => Some(Step::Convert),
-            Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::Redo | Self::RunAll => {
-                None
-            }
+            Self::Open
+            | Self::ChooseMethod
+            | Self::Choose
+            | Self::KeepCheckpoints
+            | Self::BackTo(_)
+            | Self::Redo
+            | Self::Continue
+            | Self::UseProject
+            | Self::RunAll => None,
         }
     }
 }

@@ -6,6 +6,7 @@ mod frame;
 mod graph;
 mod places;
 mod plots;
+mod project;
 mod qat;
 mod raster;
 mod screens;

@@ -137,11 +137,14 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Save(_) => "Save and measure",
         Command::Open(_)
         | Command::ChooseMethod(_)
+        | Command::Choose(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
         | Command::Redo
         | Command::Repair(_)
         | Command::UndoRepair
+        | Command::Continue(_)
+        | Command::UseProject(_)
         | Command::RunAll(_) => "Run",
     }
 }

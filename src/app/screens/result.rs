@@ -9,7 +9,7 @@ use crate::app::gallery::Thumbnails;
 use crate::app::graph_view::{Lens, Reading};
 use crate::app::number;
 use crate::graph::Graph;
-use crate::session::{LayerCost, LayerError, Pair, Sensitivity, SoFar, Step, Verdicts, View, layer_costs};
+use crate::session::{FuseOptions, LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs};
 
 /// Images on which the error of each layer is measured.
 const ERROR_IMAGES: usize = 256;
@@ -145,6 +145,20 @@ impl ResultScreen {
     }
 
     pub(super) fn ask_errors(&mut self, ui: &Ui, view: &View) {
+        // What training with fake quantization moved is no error of int8's.
+        let trained = match (view.stage_of(Step::Calibrate).map(AsRef::as_ref), view.stage_of(Step::Convert)) {
+            (Some(Stage::Trained { graph, .. }), Some(converted)) => {
+                Some((converted.opened().clone(), graph.clone(), converted.graph().clone()))
+            }
+            (Some(_) | None, _) => None,
+        };
+        if let Some((opened, trained, converted)) = trained {
+            self.errors.once(ui, move |emit| {
+                let pair = Pair::of_training(opened, &trained, converted).map_err(|e| e.to_string())?;
+                pair.layer_errors(ERROR_IMAGES, emit).map_err(|e| e.to_string())
+            });
+            return;
+        }
         let Some(pair) = Self::pair(view) else { return };
         self.errors.once(ui, move |emit| pair()?.layer_errors(ERROR_IMAGES, emit).map_err(|e| e.to_string()));
     }
