@@ -1,5 +1,7 @@
 //! Numbers as the window writes them: three significant digits, units always, thin spaces, never "NaN" or "inf".
 
+pub use crate::session::wilson;
+
 /// Between a number and its unit, and between groups of three digits.
 pub const THIN: char = '\u{2009}';
 /// A true minus sign, as wide as a plus.

@@ -2,10 +2,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
+use super::{
+    bench::BenchArgs, code::CodeArgs, export::ExportArgs, outputs::OutputArgs, qat_args::QatArgs,
+    quant_args::QuantArgs, run::RunArgs,
+};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
-    Project, Recipe, ReopenOptions, Repairs, Session, Source, Study, TrainConfig, WeightsChoice,
+    Recipe, ReopenOptions, Repairs, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -32,6 +35,12 @@ pub enum CommandLine {
     Eval(EvalArgs),
     /// The five likeliest classes of each image
     Classify(ClassifyArgs),
+    /// Writes a file that other tools open, reads it back and says how both agree
+    Export(ExportArgs),
+    /// Carries out a saved recipe: the same int8 file, byte for byte
+    Run(RunArgs),
+    /// Print a recipe as a script of PyTorch's that does the same
+    Code(CodeArgs),
     /// What is inside an int8 file or a state dict
     Inspect(InspectArgs),
     /// The zoo, with parameters, multiply-accumulates and file sizes
@@ -159,25 +168,6 @@ pub struct HeadArgs {
     pub reinit_head: bool,
 }
 
-/// Where runs are kept.
-#[derive(Debug, Args)]
-pub struct ProjectArgs {
-    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
-    #[arg(long, value_name = "DIR")]
-    project: Option<PathBuf>,
-}
-
-impl ProjectArgs {
-    /// A session that keeps its runs where that was asked for.
-    pub fn session(&self, device: Device) -> Session {
-        let session = Session::new(device);
-        match &self.project {
-            Some(folder) => session.in_project(Project::new(folder)),
-            None => session,
-        }
-    }
-}
-
 /// `octet ptq`
 #[derive(Debug, Args)]
 pub struct PtqArgs {
@@ -208,14 +198,8 @@ pub struct PtqArgs {
     batch: u32,
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// The int8 file [default: MODEL.octet.safetensors]
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
     #[command(flatten)]
-    pub project: ProjectArgs,
-    /// Print one JSON value
-    #[arg(long)]
-    pub json: bool,
+    pub outputs: OutputArgs,
 }
 
 impl PtqArgs {
@@ -246,15 +230,10 @@ impl PtqArgs {
     /// A sentence that says which do not.
     pub fn check(&self) -> Result<(), String> {
         self.quant.check()?;
-        match (&self.out, self.quant.qconfig().study()) {
+        match (&self.outputs.out, self.quant.qconfig().study()) {
             (Some(out), Some(study @ Study::AffineWeights)) => Err(format!("--out {}: {study}", out.display())),
             (Some(_), Some(Study::FewerBits { .. }) | None) | (None, _) => Ok(()),
         }
-    }
-
-    /// Where the int8 file goes.
-    pub fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.octet.safetensors", self.model)))
     }
 }
 

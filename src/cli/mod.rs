@@ -7,10 +7,13 @@ mod analyze;
 mod args;
 mod bench;
 mod classify;
+mod code;
 mod download;
 mod eval;
+mod export;
 mod inspect;
 mod models;
+mod outputs;
 mod progress;
 mod promise;
 mod ptq;
@@ -18,6 +21,7 @@ mod qat;
 mod qat_args;
 mod quant_args;
 mod result;
+mod run;
 mod sizes;
 mod train;
 
@@ -42,6 +46,9 @@ pub fn run(command: &CommandLine) -> ExitCode {
         CommandLine::Train(args) => train::run(args),
         CommandLine::Eval(args) => eval::run(args),
         CommandLine::Classify(args) => classify::run(args),
+        CommandLine::Export(args) => export::run(args),
+        CommandLine::Run(args) => run::run(args),
+        CommandLine::Code(args) => code::run(args),
         CommandLine::Inspect(args) => inspect::run(args),
         CommandLine::Models(args) => models::run(args),
         CommandLine::Sizes(args) => sizes::run(args),

@@ -37,10 +37,10 @@ pub fn open(session: &mut Session, recipe: Recipe) -> Result<(), SessionError> {
 pub fn require_folder(out: &Path) -> anyhow::Result<()> {
     let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        anyhow::bail!("{}: its folder does not exist: create it, or name another file with --out", out.display());
+        anyhow::bail!("{}: its folder does not exist: create it, or name another file", out.display());
     }
     if out.is_dir() {
-        anyhow::bail!("{}: is a folder: name a file with --out", out.display());
+        anyhow::bail!("{}: is a folder: name a file", out.display());
     }
     Ok(())
 }

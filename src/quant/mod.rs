@@ -8,6 +8,7 @@
 //! This room knows the graph and nothing else. It never runs a model: observers ask a [`Values`] for its extremes and
 //! its histogram, wherever the tensor lives.
 
+mod assemble;
 mod borders;
 mod convert;
 mod fake;
@@ -29,6 +30,7 @@ mod weight;
 
 use crate::graph::{GraphError, ObserverKind};
 
+pub use assemble::{assemble, observe_folded};
 pub use convert::{ConvertReport, FloatLayerReport, LayerReport, convert};
 pub use fake::fake_quantize;
 pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse, fuse_qat};

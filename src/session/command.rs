@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
-use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Repair, Stage, Step, Unfinished};
+use super::{
+    Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Repair, Stage, Step, Unfinished,
+};
 use crate::download::Place;
 use crate::quant::{FuseOptions, QConfig, Range};
 use crate::train::TrainConfig;

@@ -68,6 +68,15 @@ pub enum SessionError {
     Recipe(Box<super::RecipeError>),
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
+    #[error("{path}: {detail}")]
+    ExportKind { path: String, detail: String },
+    #[error(
+        "{path}: the self-check failed: read back, its logits differ by up to {worst:e} from those of what was exported; do not \
+         use it, and report this"
+    )]
+    SelfCheck { path: String, worst: f64 },
+    #[error("{path}: {source}")]
+    Export { path: String, source: Box<crate::export::ExportError> },
     #[error(transparent)]
     Project(Box<ProjectError>),
     #[error(transparent)]

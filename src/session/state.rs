@@ -122,6 +122,11 @@ impl Session {
         self.history.last().ok_or(SessionError::NothingOpen)
     }
 
+    /// What each step left, the oldest first.
+    pub fn history(&self) -> &[Arc<Stage>] {
+        &self.history
+    }
+
     /// What a user should know, of all steps so far.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         self.history.iter().flat_map(|stage| stage.warnings())

@@ -10,8 +10,8 @@ mod histogram;
 mod matrix;
 mod picture;
 mod range;
-mod scatter;
 mod save;
+mod scatter;
 mod table;
 
 use eframe::egui::{Align, Label, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
@@ -27,8 +27,8 @@ pub use curves::{Curve, Mark, curves_marked_ui, curves_ui};
 pub use histogram::{Histogram, Levels, clip_ui, histogram_ui, levels_ui};
 pub use matrix::{Matrix, matrix_ui};
 pub use range::{range_ui, spark_ui};
-pub use scatter::{Dot, scatter_ui};
 pub(super) use save::{Keepsake, Kind, take_keepsakes};
+pub use scatter::{Dot, scatter_ui};
 pub use table::{Table, table_ui, whole_table_ui};
 
 /// Points of a line that a screen can tell apart.

@@ -2,7 +2,7 @@ use eframe::egui::{Grid, RichText, Ui};
 
 use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{analyze, by_layer, flips, heading, levels, prose, qat, scrolled};
+use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
 use crate::app::number;
@@ -46,6 +46,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 qat::converted_ui(ui, view);
                 study_ui(ui, study.as_ref());
                 file_ui(ui, bench);
+                beside::beside_ui(ui, bench, view);
                 let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
                 saturation_ui(ui, &measured.saturation, reduced);
             }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use eframe::egui::Ui;
 
 use super::analyze::AnalyzeScreen;
+use super::beside::Written;
 use crate::app::asked::Asked;
 use crate::app::gallery::Thumbnails;
 use crate::app::graph_view::{Lens, Reading};
 use crate::app::number;
 use crate::graph::Graph;
-use crate::session::{FuseOptions, LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs};
+use crate::session::{
+    FuseOptions, LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs,
+};
 
 /// Images on which the error of each layer is measured.
 const ERROR_IMAGES: usize = 256;
@@ -57,7 +60,7 @@ pub(super) enum Says {
 /// What is known of a converted model beyond its figures, each asked for when it is first looked at.
 #[derive(Debug)]
 pub struct ResultScreen {
-    pub(super) view: ResultView,
+    pub(in crate::app) view: ResultView,
     pub(super) says: Says,
     of: Option<Arc<Graph>>,
     /// Shared, since many classes make it large.
@@ -66,6 +69,7 @@ pub struct ResultScreen {
     pub(super) times: Asked<Vec<LayerCost>>,
     pub(super) analyze: AnalyzeScreen,
     pub(super) thumbnails: Thumbnails,
+    pub(in crate::app) written: Written,
     pub(super) channel: usize,
     lens: Option<(Says, usize, Arc<Lens>)>,
 }
@@ -81,6 +85,7 @@ impl Default for ResultScreen {
             times: Asked::default(),
             analyze: AnalyzeScreen::default(),
             thumbnails: Thumbnails::held_out(),
+            written: Written::default(),
             channel: 0,
             lens: None,
         }
