@@ -71,7 +71,7 @@ pub use export::{ExportFormat, ExportOptions, Exported, SelfCheck, export};
 pub use foresee::{SampleScore, WhatIf};
 pub use gallery::{ClassRow, Preview, class_rows, held_out_thumbnail, preview, thumbnail};
 pub use inspect::{Contents, inspect, is_int8_file, save_float};
-pub use measure::{Measured, Side, float_bytes, wilson};
+pub use measure::{Measured, Side, float_bytes};
 pub use method::{Method, QatTraining};
 pub use observers::ObserverSweep;
 pub use pick::{Opened, PreprocessChoice};

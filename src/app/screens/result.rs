@@ -11,7 +11,7 @@ use crate::app::graph_view::{Lens, Reading};
 use crate::app::number;
 use crate::graph::Graph;
 use crate::session::{
-    FuseOptions, LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs,
+    LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs,
 };
 
 /// Images on which the error of each layer is measured.

@@ -74,8 +74,7 @@ impl ReportJob {
         let (Some(weighted), Some(saved)) = (self.stage_of(Step::Weights), self.stages.last()) else {
             return Ok(Vec::new());
         };
-        let options = FuseOptions { disabled: self.recipe.unfused.clone() };
-        let pair = Pair::fusing(saved.opened().clone(), weighted.graph(), &options, saved.graph().clone())?;
+        let pair = Pair::fusing(saved.opened().clone(), weighted.graph(), &self.recipe, saved.graph().clone())?;
         let mut found = Vec::new();
         pair.layer_errors(ERROR_IMAGES, &mut |so_far| {
             found = so_far.found;
