@@ -10,9 +10,7 @@ use crate::app::gallery::Thumbnails;
 use crate::app::graph_view::{Lens, Reading};
 use crate::app::number;
 use crate::graph::Graph;
-use crate::session::{
-    LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs,
-};
+use crate::session::{LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs};
 
 /// Images on which the error of each layer is measured.
 const ERROR_IMAGES: usize = 256;
