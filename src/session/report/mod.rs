@@ -12,7 +12,6 @@ use super::{Measured, Method, Pair, Recipe, Session, SessionError, Stage, Step, 
 use crate::analysis::LayerError;
 use crate::export::html::{Page, Part, Section, html};
 use crate::kernels::{Kernels, cpu_name};
-use crate::quant::FuseOptions;
 use crate::weights;
 
 /// Images on which the error of each layer is measured.
