@@ -13,7 +13,6 @@ use octet::session::{
 };
 
 /// Applies a command and keeps the view that a window would have.
-
 fn apply(session: &mut Session, view: &mut View, command: Command) -> Result<(), SessionError> {
     session.apply(command, &mut |event| view.apply(event), &Control::default())
 }
