@@ -307,7 +307,9 @@ impl Search<'_, '_> {
         let fused = self.trials.fused(best)?.clone();
         let choosable: Vec<String> = quant::choosable(&fused)
             .into_iter()
-            .filter(|(name, can)| can.float && !matches!(best.qconfig.overrides.get(name), Some(Override::Float)))
+            // Nobody watched what a sigmoid gives: its range is known, until it is left in float.
+            .filter(|(_, can)| can.float && can.observer)
+            .filter(|(name, _)| !matches!(best.qconfig.overrides.get(name), Some(Override::Float)))
             .map(|(name, _)| name)
             .collect();
         let (first, second) = quant::twins(&fused, &base.graph)?;

@@ -45,7 +45,7 @@ fn a_promise_is_kept_where_it_was_not_searched_or_not_made() {
         assert_eq!(t.pareto, !beaten, "{}", t.what);
     }
     let float = kept.trials.iter().filter(|t| t.what.contains("in float"));
-    assert!(float.clone().all(|t| t.bytes > kept.trials[0].bytes), "float layers cost bytes");
+    assert!(float.clone().all(|t| t.bytes >= kept.trials[0].bytes), "float layers cost bytes where they have weights");
 
     // Nobody gains twenty points by rounding.
     let refused = search(&of, -0.2, 1);
