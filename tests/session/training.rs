@@ -2,7 +2,7 @@
 
 use octet::graph::{Graph, Tensor, Weight};
 use octet::session::{
-    CheckpointFile, Command, CommandKind, Control, Event, Method, Pair, QConfig, QatTraining, Stage, Step,
+    CheckpointFile, Command, CommandKind, Control, Event, FuseOptions, Method, Pair, QConfig, QatTraining, Stage, Step,
     TrainConfig, View, WeightsOrigin,
 };
 use tempfile::TempDir;
