@@ -17,6 +17,7 @@ mod parameters;
 #[cfg(test)]
 mod tests;
 mod trainable;
+mod twins;
 pub mod update;
 
 pub use activation::Activation;
@@ -26,3 +27,4 @@ pub use learned::Phase;
 pub use model::Model;
 pub use parameters::Parameter;
 pub use trainable::{Pass, Trainable};
+pub use twins::{Correct, Kept, Parts, Twins};

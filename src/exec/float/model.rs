@@ -95,6 +95,23 @@ impl Model {
         Ok(())
     }
 
+    /// What a node computes of its inputs, before it is moved to its levels.
+    pub(super) fn compute(&self, id: NodeId, inputs: &[&Tensor]) -> Result<Tensor, ExecError> {
+        match &self.packed[id.index()] {
+            Some(conv) => {
+                let batch = inputs[0].dim(0)?;
+                let shape = dims(batch, self.graph.node(id).shape);
+                Ok(map1("convolution", inputs[0], shape, |x, y| conv.run(batch, x, y), on_cpu_only)?)
+            }
+            None => evaluate(&self.graph, id, inputs, &self.params),
+        }
+    }
+
+    /// The graph that it runs.
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// Evaluates node by node, freeing each value after its last reader; `None` where `visit` broke off.
     fn walk(&self, input: Tensor, visit: &mut Visit<'_>) -> Result<Option<Tensor>, ExecError> {
         let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes.len()];
@@ -103,17 +120,9 @@ impl Model {
                 input.clone()
             } else {
                 let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                match &self.packed[id.index()] {
-                    Some(conv) => {
-                        let batch = inputs[0].dim(0)?;
-                        let run = |x: &[f32], y: &mut [f32]| conv.run(batch, x, y);
-                        let dims = dims(batch, node.shape);
-                        fake_quantized(&node.numeric, map1("convolution", inputs[0], dims, run, on_cpu_only)?)?
-                    }
-                    None => match average_on_levels(&self.graph, id, inputs[0])? {
-                        Some(average) => average,
-                        None => fake_quantized(&node.numeric, evaluate(&self.graph, id, &inputs, &self.params)?)?,
-                    },
+                match average_on_levels(&self.graph, id, inputs[0])? {
+                    Some(average) => average,
+                    None => fake_quantized(&node.numeric, self.compute(id, &inputs)?)?,
                 }
             };
             if visit(id, &value)?.is_break() {
@@ -194,7 +203,7 @@ fn pack(graph: &Graph, id: NodeId) -> Result<Option<PackedConv>, ExecError> {
 }
 
 /// The program of what is packed, which is nothing on a GPU.
-fn on_cpu_only() -> cuda::Program {
+pub(super) fn on_cpu_only() -> cuda::Program {
     unreachable!("layers are packed for the CPU")
 }
 
