@@ -31,6 +31,8 @@ pub struct Memory {
     pub weights: Vec<String>,
     /// Image folders, the newest first.
     pub data: Vec<String>,
+    /// The project folder, where one was chosen.
+    pub project: Option<PathBuf>,
 }
 
 impl Memory {
@@ -61,6 +63,7 @@ impl Memory {
             zoom: value.get("zoom").and_then(number).map(clamp_zoom),
             weights: list("weights"),
             data: list("data"),
+            project: value.get("project").and_then(Value::as_str).map(PathBuf::from),
         }
     }
 
@@ -71,6 +74,7 @@ impl Memory {
         });
         let value = json!({
             "size": self.size, "theme": theme, "zoom": self.zoom, "weights": self.weights, "data": self.data,
+            "project": self.project,
         });
         format!("{value:#}\n")
     }
@@ -125,6 +129,7 @@ mod tests {
         assert_eq!(Memory::load(&path), Memory::default());
         let mut memory =
             Memory { size: Some([900.0, 700.0]), theme: Some(Theme::Light), zoom: Some(1.5), ..Memory::default() };
+        memory.project = Some(folder.path().to_owned());
         for i in 0..9 {
             memory.note(&format!("w{i}.pth"), " images ");
         }

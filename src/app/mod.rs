@@ -14,6 +14,7 @@ mod gallery;
 pub mod graph_view;
 mod help;
 pub mod inspector;
+mod keep;
 mod launch;
 pub mod memory;
 pub mod number;

@@ -2,6 +2,7 @@
 //!
 //! Screens draw the session's `View`, change drafts in the workbench and ask for commands; they never wait.
 
+mod analyze;
 mod beside;
 mod by_layer;
 mod calibrate;
@@ -137,9 +138,14 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Save(_) => "Save and measure",
         Command::Open(_)
         | Command::ChooseMethod(_)
+        | Command::Choose(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
         | Command::Redo
+        | Command::Repair(_)
+        | Command::UndoRepair
+        | Command::Continue(_)
+        | Command::UseProject(_)
         | Command::RunAll(_) => "Run",
     }
 }
