@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use eframe::egui::Theme;
 use serde_json::{Value, json};
 
+use super::tutorial::Progress;
+
 /// Files of a kind that are remembered.
 const RECENT: usize = 6;
 /// The file is some hundred bytes; what is larger is not ours.
@@ -31,6 +33,8 @@ pub struct Memory {
     pub weights: Vec<String>,
     /// Image folders, the newest first.
     pub data: Vec<String>,
+    /// How far the tutorial is.
+    pub tutorial: Progress,
 }
 
 impl Memory {
@@ -61,6 +65,7 @@ impl Memory {
             zoom: value.get("zoom").and_then(number).map(clamp_zoom),
             weights: list("weights"),
             data: list("data"),
+            tutorial: Progress::of(value.get("tutorial")),
         }
     }
 
@@ -71,6 +76,7 @@ impl Memory {
         });
         let value = json!({
             "size": self.size, "theme": theme, "zoom": self.zoom, "weights": self.weights, "data": self.data,
+            "tutorial": self.tutorial.value(),
         });
         format!("{value:#}\n")
     }

@@ -1,4 +1,4 @@
-//! The first start: three cards, no account, no network, nothing to dismiss.
+//! The first start: four cards, no account, no network, nothing to dismiss.
 
 use eframe::egui::{self, RichText, ScrollArea, Ui, vec2};
 
@@ -6,7 +6,7 @@ use super::browse::Field;
 use super::controls::{banner_ui, path_ui, pick_ui, primary_ui};
 use super::preprocessing::preprocess_ui;
 use super::theme::{self, Tone, Type};
-use super::workbench::Workbench;
+use super::workbench::{Place, Workbench};
 use crate::session::{Command, Fit, ModelId, Preprocess, Step, View};
 
 pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -38,9 +38,17 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     const WIDTH: f32 = 264.0;
     const GAP: f32 = theme::PADDING;
     let room = ui.available_width();
-    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 3);
+    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 4);
+    // Never three and one.
+    let columns = if columns == 3 { 2 } else { columns };
     let left = ((room - columns as f32 * (WIDTH + GAP) + GAP) / 2.0).max(0.0);
+    let begun = bench.memory.tutorial.is_begun();
     let texts = [
+        (
+            "Take the tutorial",
+            "Quantize a real model twice, by PTQ and by QAT, and see why each step is done: half an hour.",
+            if begun { "Resume" } else { "Start" },
+        ),
         (
             "Quantize the sample now",
             "ShuffleNetV2 and ten kinds of clothing, all six steps at once; the result in less than a minute.",
@@ -68,9 +76,14 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         Some(0) => {
             bench.choices.take_sample();
             bench.ask(Command::Open(Box::new(bench.choices.recipe())));
-            bench.ask(Command::RunAll(bench.choices.out()));
+            bench.look(Place::Learn);
         }
         Some(1) => {
+            bench.choices.take_sample();
+            bench.ask(Command::Open(Box::new(bench.choices.recipe())));
+            bench.ask(Command::RunAll(bench.choices.out()));
+        }
+        Some(2) => {
             bench.choices.take_sample();
             bench.ask(Command::Open(Box::new(bench.choices.recipe())));
             bench.go(Step::Stubs);

@@ -5,7 +5,7 @@ use eframe::egui::{self, Align, Layout, Panel, RichText, ScrollArea, Ui, pos2, v
 use super::actions::{self, Given};
 use super::browse::{Browsing, Field, Finished};
 use super::choices::Choices;
-use super::controls::{banner_ui, primary_ui};
+use super::controls::{banner_ui, choice_ui, primary_ui};
 use super::drops::{self, Reading};
 use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
@@ -13,6 +13,7 @@ use super::memory::Memory;
 use super::palette::{self, Palette};
 use super::screens::{self, Tab};
 use super::theme::{self, Tone, Type};
+use super::tutorial::{Tutorial, lesson_ui};
 use super::{help, rail, status, top_bar, welcome};
 use crate::session::{Command, CommandKind, Step, StepState, View};
 
@@ -38,11 +39,13 @@ pub enum Place {
     Images,
     /// The files of every model.
     Compare,
+    /// The tutorial's overview.
+    Learn,
 }
 
 impl Place {
     /// Those below the steps.
-    pub const BELOW: [Self; 2] = [Self::Images, Self::Compare];
+    pub const BELOW: [Self; 3] = [Self::Images, Self::Compare, Self::Learn];
 
     /// As the rail names it.
     pub fn title(self) -> &'static str {
@@ -50,6 +53,7 @@ impl Place {
             Self::Step => "Steps",
             Self::Images => "Images",
             Self::Compare => "Compare",
+            Self::Learn => "Learn",
         }
     }
 
@@ -59,6 +63,7 @@ impl Place {
             Self::Step => "",
             Self::Images => "What does the model see?",
             Self::Compare => "What did each run give, and what does each model weigh?",
+            Self::Learn => "How does quantization work, and how is it done?",
         }
     }
 }
@@ -93,6 +98,8 @@ pub struct Workbench {
     pub(super) runs: screens::RunsScreen,
     pub(super) palette: Palette,
     pub(super) help: bool,
+    /// The lesson that is open.
+    pub tutorial: Tutorial,
     /// What is remembered from one start to the next.
     pub memory: Memory,
     /// What a user should know of what he just did, until he does something else.
@@ -130,6 +137,7 @@ impl Workbench {
             runs: screens::RunsScreen::default(),
             palette: Palette::default(),
             help: false,
+            tutorial: Tutorial::default(),
             memory: Memory::default(),
             notice: None,
             reading: None,
@@ -190,7 +198,10 @@ impl Workbench {
     }
 
     pub(super) fn request(&mut self, request: Request) {
-        self.following &= !matches!(request, Request::Cancel);
+        if let Request::Cancel = request {
+            self.following = false;
+            self.tutorial.stop();
+        }
         self.requests.push(request);
     }
 
@@ -268,6 +279,7 @@ impl Workbench {
 pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     bench.follow(view);
     bench.keep_method(view);
+    bench.attend_lesson(view);
     picked(ui, bench, view);
     drops::drops_ui(ui.ctx(), bench, view);
     // What lies over the window has the keyboard; it closes by itself.
@@ -293,13 +305,22 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         });
         return;
     }
-    let rail_width = if narrow { theme::RAIL_NARROW } else { theme::RAIL };
+    // Beside a lesson the step needs the room that words on the rail and the inspector take.
+    let lesson = bench.tutorial.lesson().is_some();
+    let rail_narrow = narrow || lesson && size.x < theme::ROOMY;
+    let rail_width = if rail_narrow { theme::RAIL_NARROW } else { theme::RAIL };
     let frame = theme::panel_frame(ui).inner_margin(egui::Margin::same(8));
     Panel::left("rail").resizable(false).exact_size(rail_width).frame(frame).show(ui, |ui| {
-        ScrollArea::vertical().show(ui, |ui| rail::rail_ui(ui, bench, view, narrow));
+        ScrollArea::vertical().show(ui, |ui| rail::rail_ui(ui, bench, view, rail_narrow));
     });
     // A layer is looked at within a step; the other places need the room.
-    if !narrow && bench.place == Place::Step {
+    if lesson && !narrow {
+        let frame = theme::panel_frame(ui);
+        Panel::right("lesson").default_size(theme::LESSON).size_range(280.0..=560.0).frame(frame).show(ui, |ui| {
+            lesson_ui(ui, bench, view);
+        });
+    }
+    if !narrow && bench.place == Place::Step && (!lesson || size.x >= theme::WIDE) {
         let frame = theme::panel_frame(ui);
         Panel::right("inspector").default_size(theme::INSPECTOR).size_range(220.0..=480.0).frame(frame).show(
             ui,
@@ -309,7 +330,10 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         );
     }
     let frame = theme::ground_frame(ui);
-    egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| centre_ui(ui, bench, view));
+    egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| match lesson && narrow {
+        true => lesson_or_step_ui(ui, bench, view),
+        false => centre_ui(ui, bench, view),
+    });
     if narrow && bench.drawer {
         drawer_ui(ui, bench, view);
     }
@@ -371,6 +395,17 @@ fn drawer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             inspect(ui, bench, view);
         });
     });
+}
+
+/// On a narrow window the lesson and its step take turns.
+fn lesson_or_step_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    ui.horizontal(|ui| {
+        choice_ui(ui, "Show", &[(true, "Lesson"), (false, "Workbench")], &mut bench.tutorial.read);
+    });
+    match bench.tutorial.read {
+        true => lesson_ui(ui, bench, view),
+        false => centre_ui(ui, bench, view),
+    }
 }
 
 fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {

@@ -4,6 +4,8 @@
 //! This room knows every room below it and nothing of windows or terminals.
 
 mod bench;
+mod by_hand;
+mod by_norm;
 mod calibrate;
 mod catalog;
 mod checkpoint;
@@ -42,6 +44,8 @@ mod weigh;
 mod worker;
 
 pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, layer_costs, synthetic_pair};
+pub use by_hand::{DotProduct, Requantization, WeightLoss, dot_product, pixels, requantization, weight_loss};
+pub use by_norm::{FoldExample, Folded, fold_example};
 pub use catalog::{Catalog, PublishedWeights, catalog};
 pub use checkpoint::CheckpointFile;
 pub use classifier::{Classifier, ClassifierOptions};
@@ -80,9 +84,11 @@ pub use crate::graph::{
     ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, QatLevels, Scheme, StepSize, WeightSpec,
 };
 pub use crate::int8_model::{Likely, likeliest};
+pub use crate::kernels::float::{Grid, to_grid, to_grid_grad};
 pub use crate::quant::{
-    Backend, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, LayerReport, Observers, Override,
-    Pattern, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
+    Backend, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, Histogram, LayerReport, Observers,
+    Override, Pattern, Problem, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
+    fake_quantize_weight, quantize_weight,
 };
 pub use crate::train::{
     EpochReport, FakeQuantRange, Frozen, Optimizer, QatConfig, RangeReport, Score, TrainConfig, TrainEvent,

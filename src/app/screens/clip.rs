@@ -160,7 +160,7 @@ pub(super) fn trial_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, observer
 }
 
 /// What the integers of a node stand for.
-pub(super) fn levels(q: QParams) -> Levels {
+pub(in crate::app) fn levels(q: QParams) -> Levels {
     Levels {
         first: f64::from(q.dequantize(0)),
         last: f64::from(q.dequantize(q.qmax)),
@@ -190,7 +190,7 @@ fn effect_ui(ui: &mut Ui, effect: &RangeEffect, before: Option<&RangeEffect>) {
 }
 
 /// Infinite where nothing was lost at all.
-pub(super) fn decibels(sqnr: f64) -> String {
+pub(in crate::app) fn decibels(sqnr: f64) -> String {
     if sqnr == f64::INFINITY {
         return "exact".to_owned();
     }
@@ -202,7 +202,7 @@ pub(super) fn decibels(sqnr: f64) -> String {
 }
 
 /// Figures under their names, one line.
-pub(super) fn figures_small_ui(ui: &mut Ui, figures: &[(&str, &str)]) {
+pub(in crate::app) fn figures_small_ui(ui: &mut Ui, figures: &[(&str, &str)]) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         for (name, value) in figures {

@@ -11,21 +11,7 @@ use crate::session::{
 
 /// The PyTorch code that does the same, with the user's choices in it.
 pub(super) fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
-    let Some(recipe) = &view.recipe else { return };
-    let classes = view.stage().map_or(1000, |s| s.graph().classes());
-    let job = Job {
-        model: recipe.model,
-        classes,
-        data: &recipe.data,
-        preprocess: view.stage().map(|s| s.opened().preprocess),
-        trained: trained(view),
-        sites: match view.stage_of(Step::Fuse).map(AsRef::as_ref) {
-            Some(Stage::Fused { report, .. }) => report.sites.iter().map(|s| s.nodes.clone()).collect(),
-            Some(_) | None => Vec::new(),
-        },
-    };
-    let own = bench.choices.by_qat.then(|| qat_code(bench.step, recipe.model, &bench.choices)).flatten();
-    let code = own.unwrap_or_else(|| code(bench.step, &job, &bench.choices));
+    let Some(code) = code_of(bench.step, None, bench, view) else { return };
     let p = theme::palette(ui);
     ui.horizontal(|ui| {
         ui.label(RichText::new("The same in PyTorch, with your choices").color(p.weak));
@@ -38,6 +24,26 @@ pub(super) fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             ui.add(Label::new(RichText::new(&code).font(Type::Body.mono()).color(p.text)).selectable(true).extend());
         });
     });
+}
+
+/// The code of a step, of the method that is chosen or (`by_qat`) of one of them; `None` before a model is open.
+pub(in crate::app) fn code_of(step: Step, by_qat: Option<bool>, bench: &Workbench, view: &View) -> Option<String> {
+    let recipe = view.recipe.as_ref()?;
+    let classes = view.stage().map_or(1000, |s| s.graph().classes());
+    let job = Job {
+        model: recipe.model,
+        classes,
+        data: &recipe.data,
+        preprocess: view.stage().map(|s| s.opened().preprocess),
+        trained: trained(view),
+        sites: match view.stage_of(Step::Fuse).map(AsRef::as_ref) {
+            Some(Stage::Fused { report, .. }) => report.sites.iter().map(|s| s.nodes.clone()).collect(),
+            Some(_) | None => Vec::new(),
+        },
+    };
+    let by_qat = by_qat.unwrap_or(bench.choices.by_qat);
+    let own = by_qat.then(|| qat_code(step, recipe.model, &bench.choices)).flatten();
+    Some(own.unwrap_or_else(|| code(step, &job, &bench.choices)))
 }
 
 /// What the code is for, beside the choices.
@@ -64,7 +70,13 @@ fn code(step: Step, job: &Job<'_>, choices: &Choices) -> String {
         Step::Stubs => format!(
             "import torch\nfrom torchvision.models import quantization as models\n\n\
              # torchvision's quantizable twin has its QuantStub and DeQuantStub inside.\n\
-             model = models.{model}(weights=None, quantize=False, num_classes={classes})\nmodel.eval()\n"
+             model = models.{model}(weights=None, quantize=False, num_classes={classes})\nmodel.eval()\n\n\
+             # A model of your own gets them by a wrapper:\n\
+             class Quantizable(torch.nn.Module):\n    def __init__(self, model):\n        \
+             super().__init__()  # first: without it no module can be an attribute\n        \
+             self.quant = torch.ao.quantization.QuantStub()\n        self.model = model\n        \
+             self.dequant = torch.ao.quantization.DeQuantStub()\n\n    def forward(self, x):\n        \
+             return self.dequant(self.model(self.quant(x)))\n"
         ),
         Step::Weights if job.trained => train(job, choices),
         Step::Weights => {

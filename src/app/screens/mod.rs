@@ -34,6 +34,8 @@ use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
 
 pub use calibrate::CalibrateScreen;
+pub(super) use clip::{decibels, figures_small_ui, levels as levels_of};
+pub(super) use code::code_of;
 pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
@@ -41,7 +43,7 @@ pub(super) use layers::PrepareScreen;
 pub(super) use qat::QatScreen;
 pub use result::ResultScreen;
 pub use runs::RunsScreen;
-pub(super) use site::FuseScreen;
+pub(super) use site::{FuseScreen, fold_of};
 pub(super) use stubs::StubsScreen;
 
 /// Three ways to look at a step.
@@ -198,6 +200,7 @@ pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: P
         Place::Step => screen_ui(ui, bench, view),
         Place::Images => images::images_ui(ui, bench, view),
         Place::Compare => scrolled(ui, |ui| compare::place_ui(ui, bench, view)),
+        Place::Learn => super::tutorial::learn_ui(ui, bench, view),
     }
 }
 
