@@ -75,7 +75,10 @@ pub fn words_ui(ui: &mut Ui, text: &str, font: FontId, color: Color32) -> Respon
 pub fn job_ui(ui: &mut Ui, mut job: LayoutJob, marked: bool) -> Response {
     let found = find(&job.text);
     if marked {
-        mark(&mut job, &found, theme::palette(ui).edge);
+        // The first time that each is said is enough.
+        let first = |i: usize| found[..i].iter().all(|(_, earlier)| !std::ptr::eq(*earlier, found[i].1));
+        let firsts: Vec<_> = (0..found.len()).filter(|i| first(*i)).map(|i| found[i].clone()).collect();
+        mark(&mut job, &firsts, theme::palette(ui).edge);
     }
     let (at, galley, response) = Label::new(job).wrap().selectable(false).layout_in_ui(ui);
     response.widget_info(|| WidgetInfo::labeled(Role::Label, ui.is_enabled(), galley.text()));
@@ -159,8 +162,10 @@ fn tell(ui: &Ui, response: Response, found: &[&Term]) -> Response {
         let p = theme::palette(ui);
         for term in found {
             let name = term.names.first().map_or("", String::as_str);
-            ui.label(RichText::new(name).font(Type::Body.strong()).color(p.strong));
-            ui.add(Label::new(RichText::new(&term.text).color(p.text)).wrap());
+            // Not to be selected: what lies under the tooltip can be clicked.
+            let name = RichText::new(name).font(Type::Body.strong()).color(p.strong);
+            ui.add(Label::new(name).selectable(false));
+            ui.add(Label::new(RichText::new(&term.text).color(p.text)).wrap().selectable(false));
         }
     })
 }

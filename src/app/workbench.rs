@@ -7,6 +7,7 @@ use super::browse::{Browsing, Field, Finished};
 use super::choices::Choices;
 use super::controls::{banner_ui, choice_ui, primary_ui};
 use super::drops::{self, Reading};
+use super::glossary::label_ui;
 use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
 use super::memory::Memory;
@@ -462,8 +463,8 @@ fn title_ui(ui: &mut Ui, title: &str, question: &str) {
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         ui.set_max_width((ui.available_width() - 200.0).max(160.0));
-        ui.label(RichText::new(title).font(Type::Display.strong()).color(p.strong));
-        ui.label(RichText::new(question).color(p.weak));
+        label_ui(ui, RichText::new(title).font(Type::Display.strong()).color(p.strong));
+        label_ui(ui, RichText::new(question).color(p.weak));
     });
 }
 

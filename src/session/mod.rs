@@ -24,6 +24,7 @@ mod measure;
 mod method;
 mod normalization;
 mod pick;
+mod plant;
 mod priority;
 mod probe;
 mod project;
@@ -61,6 +62,7 @@ pub use inspect::{Contents, inspect, is_int8_file, save_float};
 pub use measure::{Measured, Side, float_bytes};
 pub use method::{Method, QatTraining};
 pub use pick::{Opened, PreprocessChoice};
+pub use plant::plant;
 pub use probe::Probe;
 pub use project::{KeptRun, Project, ProjectError, Run};
 pub use published::{PublishedSizes, published_sizes};
@@ -87,7 +89,7 @@ pub use crate::int8_model::{Likely, likeliest};
 pub use crate::kernels::float::{Grid, to_grid, to_grid_grad};
 pub use crate::quant::{
     Backend, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, Histogram, LayerReport, Observers,
-    Override, Pattern, Problem, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
+    Override, Pattern, Planted, Problem, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
     fake_quantize_weight, quantize_weight,
 };
 pub use crate::train::{

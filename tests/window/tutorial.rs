@@ -27,8 +27,10 @@ fn has(harness: &Harness<'_, Window>, text: &str) -> bool {
 }
 
 fn click(harness: &mut Harness<'_, Window>, label: &str) {
-    let node = harness.get_by_label(label);
-    node.scroll_to_me();
+    harness.get_by_label(label).scroll_to_me();
+    harness.run_steps(4);
+    // The pointer comes from elsewhere, where it may have opened what explains a word.
+    harness.get_by_label(label).hover();
     harness.run_steps(2);
     harness.get_by_label(label).click();
     harness.run_steps(3);
@@ -59,7 +61,7 @@ fn until_done(harness: &mut Harness<'_, Window>) {
         std::thread::sleep(Duration::from_millis(5));
     }
     harness.run_steps(3);
-    let verdict = lesson(harness).check.judge(harness.state().view());
+    let verdict = lesson(harness).check.judge(harness.state().view(), &harness.state().bench().memory.tutorial);
     assert!(verdict.is_ok(), "{key}: {verdict:?}");
     assert!(has(harness, "Done: "), "{key} says that it is done");
     assert!(harness.query_by_label("Do it for me").is_none(), "{key}: nothing is left to do");
@@ -208,4 +210,152 @@ fn every_lesson_is_read_on_a_small_window() {
     assert!(has(&harness, "Not done: "));
     let nodes = harness.root().children().count();
     assert!(nodes > 0);
+}
+
+/// Draws until nothing is pressed or runs any more.
+fn until_idle(harness: &mut Harness<'_, Window>) {
+    let start = Instant::now();
+    while harness.state().bench().tutorial.is_busy() || harness.state().view().running.is_some() {
+        harness.step();
+        assert!(start.elapsed() < Duration::from_secs(240), "nothing ends: {:?}", harness.state().view().log.last());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    harness.run_steps(3);
+}
+
+#[test]
+fn the_finales_from_first_to_last() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, textures) = fresh([1440.0, 900.0], Theme::Dark, folder.path());
+    click(&mut harness, "Take the tutorial: Start");
+    until(&mut harness, "opening", |w| w.view().stage().is_some());
+
+    click(&mut harness, "Finale: break it, repair it: Begin");
+    guess(&mut harness);
+    click(&mut harness, "Open the planted model");
+    until_idle(&mut harness);
+    let recipe = harness.state().view().recipe.clone().expect("open");
+    assert_eq!(recipe.model, octet::session::ModelId::MobileNetV3Small);
+    assert!(has(&harness, "Not done: "), "opened is not broken yet");
+    click(&mut harness, "Do it for me");
+    until_done(&mut harness);
+    picture(&harness, &textures, "break_1.png");
+    for step in 2..=3 {
+        click(&mut harness, "Next lesson");
+        assert_eq!(lesson(&harness).key(), format!("break-{step}"));
+        have_it_done(&mut harness);
+        picture(&harness, &textures, &format!("break_{step}.png"));
+    }
+    click(&mut harness, "Finish");
+
+    click(&mut harness, "Finale: one layer back to float: Begin");
+    have_it_done(&mut harness);
+    picture(&harness, &textures, "budget.png");
+    click(&mut harness, "Finish");
+
+    click(&mut harness, "Finale: the dead range: Begin");
+    guess(&mut harness);
+    click(&mut harness, "Plant a wrong range");
+    until_idle(&mut harness);
+    assert!(has(&harness, "Not done: "), "planted is not measured yet");
+    // The workbench's own button.
+    click(&mut harness, "Run all");
+    until_idle(&mut harness);
+    until_done(&mut harness);
+    click(&mut harness, "Next lesson");
+    assert!(has(&harness, "Not done: The wrong range is still set."));
+    picture(&harness, &textures, "range_2.png");
+    click(&mut harness, "Do it for me");
+    until_done(&mut harness);
+    click(&mut harness, "Finish");
+    picture(&harness, &textures, "learn_finished.png");
+    assert!(has(&harness, "3 of 3 done") && has(&harness, "2 of 2 done"));
+}
+
+#[test]
+fn a_word_explains_itself_wherever_it_stands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, textures) = fresh([1280.0, 800.0], Theme::Dark, folder.path());
+    click(&mut harness, "Quantize the sample now: Quantize");
+    until(&mut harness, "all steps", |w| matches!(w.view().stage().map(AsRef::as_ref), Some(Stage::Saved { .. })));
+    for (step, label, meaning) in [
+        (Step::Prepare, "Observer", "What notes the range of a layer's output"),
+        (Step::Calibrate, "zero point", "The level that stands for 0"),
+        (Step::Calibrate, "SQNR", "Signal over quantization noise"),
+        (Step::Fuse, "Which layers become one?", ""),
+    ] {
+        let key = [eframe::egui::Key::Num3, eframe::egui::Key::Num4, eframe::egui::Key::Num5]
+            [step.index() - Step::Fuse.index()];
+        harness.key_press(key);
+        harness.run_steps(4);
+        harness.get_all_by_label(label).next().expect("the word stands there").hover();
+        harness.run_steps(8);
+        assert!(meaning.is_empty() || has(&harness, meaning), "{label} on {step:?}");
+        if label == "SQNR" {
+            picture(&harness, &textures, "term.png");
+        }
+    }
+}
+
+#[test]
+fn what_is_played_with_answers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, textures) = fresh([1280.0, 1400.0], Theme::Light, folder.path());
+    click(&mut harness, "Quantize the sample now: Quantize");
+    until(&mut harness, "all steps", |w| matches!(w.view().stage().map(AsRef::as_ref), Some(Stage::Saved { .. })));
+    click(&mut harness, "Learn");
+
+    // Two bits have four levels.
+    click(&mut harness, "First method: PTQ lesson 1: Load the model, with stubs, not done");
+    settle(&mut harness, "Bits of the line: 2");
+    picture(&harness, &textures, "play_line.png");
+    click(&mut harness, "Bits of the line: 2");
+    assert!(has(&harness, "rounding error"));
+    // The first level moves by arrow keys, and the scale with it.
+    let scale = |h: &Harness<'_, Window>| h.get_by_label("First level").accesskit_node().numeric_value();
+    let before = scale(&harness).expect("a scale");
+    harness.get_by_label("First level").focus();
+    harness.run_steps(2);
+    harness.key_press(eframe::egui::Key::ArrowLeft);
+    harness.run_steps(3);
+    assert!(scale(&harness).expect("a scale") > before, "the comb is wider");
+
+    click(&mut harness, "Lesson 3: Fuse, not done");
+    settle(&mut harness, "apart");
+    assert!(has(&harness, "Both end at "));
+    picture(&harness, &textures, "play_fold.png");
+
+    click(&mut harness, "Lesson 4: Prepare: choose what is watched, not done");
+    settle(&mut harness, "A scale of its own, conv1.0 channel 0");
+    picture(&harness, &textures, "play_channel.png");
+
+    click(&mut harness, "Lesson 5: Calibrate, not done");
+    settle(&mut harness, "clipping error");
+    picture(&harness, &textures, "play_clip.png");
+
+    click(&mut harness, "Lesson 6: Convert and save, not done");
+    settle(&mut harness, "All products");
+    click(&mut harness, "All products");
+    assert!(has(&harness, "The engine computed ") && has(&harness, " too."), "by hand it is what the engine computed");
+    picture(&harness, &textures, "play_dot.png");
+
+    click(&mut harness, "Leave");
+    click(&mut harness, "Second method: QAT lesson 5: Train with fake quantization, not done");
+    settle(&mut harness, "One step");
+    for _ in 0..3 {
+        click(&mut harness, "One step");
+    }
+    picture(&harness, &textures, "play_through.png");
+    assert!(has(&harness, "by the weight"));
+}
+
+/// Draws until what a probe works on is there.
+fn settle(harness: &mut Harness<'_, Window>, label: &str) {
+    let start = Instant::now();
+    while !has(harness, label) {
+        harness.step();
+        assert!(start.elapsed() < Duration::from_secs(60), "`{label}` is not there after a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    harness.run_steps(3);
 }

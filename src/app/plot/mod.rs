@@ -14,6 +14,7 @@ mod table;
 use eframe::egui::{Align, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
 use egui_plot::{GridInput, GridMark, HoverPosition, Plot, PlotPoint};
 
+use super::glossary::label_ui;
 use super::number;
 use super::theme::{self, Type};
 
@@ -34,7 +35,7 @@ pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl FnOnce() ->
     let id = ui.make_persistent_id(("chart as table", title));
     let mut as_table = ui.data(|d| d.get_temp(id).unwrap_or(false));
     ui.horizontal(|ui| {
-        ui.label(RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
+        label_ui(ui, RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let (word, other) = if as_table { ("Chart", "chart") } else { ("Table", "table") };
             let button = ui.small_button(word);

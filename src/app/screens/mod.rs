@@ -29,6 +29,7 @@ mod weights;
 use eframe::egui::{self, Button, RichText, ScrollArea, Ui};
 
 use super::controls::{banner_ui, primary_ui};
+use super::glossary::{label_ui, words_ui};
 use super::theme::{self, Tone};
 use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
@@ -260,7 +261,7 @@ fn prose(ui: &mut Ui, text: &str) {
     let weak = theme::palette(ui).weak;
     ui.scope(|ui| {
         ui.set_max_width(ui.available_width().min(560.0));
-        ui.add(egui::Label::new(RichText::new(text).color(weak)).wrap());
+        words_ui(ui, text, theme::Type::Body.font(), weak);
     });
 }
 
@@ -285,5 +286,5 @@ fn stacked(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
 fn heading(ui: &mut Ui, text: &str) {
     let strong = theme::palette(ui).strong;
     ui.add_space(theme::GRID);
-    ui.label(RichText::new(text).font(theme::Type::Body.strong()).color(strong));
+    label_ui(ui, RichText::new(text).font(theme::Type::Body.strong()).color(strong));
 }

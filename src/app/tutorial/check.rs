@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::Progress;
+use super::finale;
 use crate::graph::{Graph, Op};
 use crate::session::{Problem, Stage, Step, View, Weighted, WeightsOrigin};
 
@@ -38,6 +40,18 @@ pub enum Check {
     QatTrained,
     /// The int8 file of a model that was trained so is there and measured.
     QatSaved,
+    /// The spoilt model was measured with one scale a tensor, and broke.
+    BrokenPerTensor,
+    /// The same weights were measured with a scale a channel, and did not.
+    RepairedPerChannel,
+    /// They were trained with fake quantization, to no less.
+    RepairedByQat,
+    /// The spoilt model still has one scale a tensor, and one layer in float that mends it, within the budget.
+    GivenBack,
+    /// A model with one range set wrong was measured.
+    RangePlanted,
+    /// The range is the observer's again, and so is the accuracy.
+    RangeFound,
 }
 
 /// What is done, or what is missing: each a sentence.
@@ -45,7 +59,7 @@ pub type Verdict = Result<String, String>;
 
 impl Check {
     /// All.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::Stubs,
         Self::Weights,
         Self::Fused,
@@ -58,6 +72,12 @@ impl Check {
         Self::QatPrepared,
         Self::QatTrained,
         Self::QatSaved,
+        Self::BrokenPerTensor,
+        Self::RepairedPerChannel,
+        Self::RepairedByQat,
+        Self::GivenBack,
+        Self::RangePlanted,
+        Self::RangeFound,
     ];
 
     /// The step of the workbench that it is worked on.
@@ -68,7 +88,14 @@ impl Check {
             Self::Fused | Self::QatFused => Step::Fuse,
             Self::Prepared | Self::QatPrepared => Step::Prepare,
             Self::Calibrated | Self::QatTrained => Step::Calibrate,
-            Self::Saved | Self::QatSaved => Step::Convert,
+            Self::Saved
+            | Self::QatSaved
+            | Self::BrokenPerTensor
+            | Self::RepairedPerChannel
+            | Self::RepairedByQat
+            | Self::GivenBack
+            | Self::RangePlanted
+            | Self::RangeFound => Step::Convert,
         }
     }
 
@@ -76,17 +103,36 @@ impl Check {
     pub fn by_qat(self) -> Option<bool> {
         match self {
             Self::Stubs | Self::Weights | Self::QatWeights => None,
-            Self::Fused | Self::Prepared | Self::Calibrated | Self::Saved => Some(false),
-            Self::TrainingMode | Self::QatFused | Self::QatPrepared | Self::QatTrained | Self::QatSaved => Some(true),
+            Self::Fused
+            | Self::Prepared
+            | Self::Calibrated
+            | Self::Saved
+            | Self::BrokenPerTensor
+            | Self::RepairedPerChannel
+            | Self::GivenBack
+            | Self::RangePlanted
+            | Self::RangeFound => Some(false),
+            Self::TrainingMode
+            | Self::QatFused
+            | Self::QatPrepared
+            | Self::QatTrained
+            | Self::QatSaved
+            | Self::RepairedByQat => Some(true),
         }
     }
 
-    /// Whether the work is done.
+    /// Whether the work is done. `progress` tells what earlier lessons of a finale found.
     ///
     /// # Errors
     /// What is missing.
-    pub fn judge(self, view: &View) -> Verdict {
+    pub fn judge(self, view: &View, progress: &Progress) -> Verdict {
         match self {
+            Self::BrokenPerTensor => finale::broken(view),
+            Self::RepairedPerChannel => finale::per_channel(view, progress),
+            Self::RepairedByQat => finale::by_qat(view, progress),
+            Self::GivenBack => finale::given_back(view),
+            Self::RangePlanted => finale::range_planted(view, progress),
+            Self::RangeFound => finale::range_found(view, progress),
             Self::Stubs => stubs(view),
             Self::Weights => weights(view),
             Self::QatWeights => stubs(view).and_then(|_| weights(view)),
@@ -107,12 +153,12 @@ impl Check {
     }
 }
 
-fn no(text: impl Into<String>) -> Verdict {
+pub(super) fn no(text: impl Into<String>) -> Verdict {
     Err(text.into())
 }
 
 /// That the method in force is this one.
-fn method(view: &View, qat: bool) -> Result<(), String> {
+pub(super) fn method(view: &View, qat: bool) -> Result<(), String> {
     let Some(recipe) = &view.recipe else { return Err("No model is open yet.".to_owned()) };
     match (recipe.method.is_ptq(), qat) {
         (true, true) => Err("The method is still PTQ: choose QAT in the bar above.".to_owned()),
@@ -225,7 +271,7 @@ fn trained(view: &View) -> Verdict {
     Ok(format!("Trained for {epochs} epochs with fake quantization{right}."))
 }
 
-fn saved(view: &View, qat: bool) -> Verdict {
+pub(super) fn saved(view: &View, qat: bool) -> Verdict {
     method(view, qat)?;
     match view.stage_of(Step::Convert).map(AsRef::as_ref) {
         Some(stage @ Stage::Saved { measured, .. }) => {

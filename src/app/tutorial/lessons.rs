@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use super::check::Check;
+use super::finale::Setup;
 use super::measure::Measure;
 
 /// Which way a lesson is on.
@@ -103,6 +104,7 @@ struct Front {
     title: String,
     check: Check,
     play: Option<Play>,
+    setup: Option<Setup>,
     #[serde(default)]
     predict: Vec<Predict>,
 }
@@ -120,6 +122,8 @@ pub struct Lesson {
     pub check: Check,
     /// What to play with.
     pub play: Option<Play>,
+    /// What it needs before it begins.
+    pub setup: Option<Setup>,
     /// What to guess first.
     pub predict: Vec<Predict>,
     /// Why this is done.
@@ -183,6 +187,7 @@ impl Lesson {
             title: front.title,
             check: front.check,
             play: front.play,
+            setup: front.setup,
             predict: front.predict,
             why: why.ok_or_else(|| missing("Why"))?,
             formula: formula.lines().filter(|l| !l.starts_with("```")).map(str::to_owned).collect(),
@@ -204,9 +209,25 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str); 12] = files![
-    "ptq-1.md", "ptq-2.md", "ptq-3.md", "ptq-4.md", "ptq-5.md", "ptq-6.md", "qat-1.md", "qat-2.md", "qat-3.md",
-    "qat-4.md", "qat-5.md", "qat-6.md",
+const FILES: [(&str, &str); 18] = files![
+    "ptq-1.md",
+    "ptq-2.md",
+    "ptq-3.md",
+    "ptq-4.md",
+    "ptq-5.md",
+    "ptq-6.md",
+    "qat-1.md",
+    "qat-2.md",
+    "qat-3.md",
+    "qat-4.md",
+    "qat-5.md",
+    "qat-6.md",
+    "break-1.md",
+    "break-2.md",
+    "break-3.md",
+    "budget-1.md",
+    "range-1.md",
+    "range-2.md",
 ];
 
 /// Every lesson, path by path. A file that is no lesson is left out; a test reads each.

@@ -19,6 +19,8 @@ pub enum Measure {
     IfConverted,
     /// Of the fake-quantized model after training.
     FakeAccuracy,
+    /// Of the int8 model.
+    Int8Accuracy,
     /// The float file over the int8 file.
     Shrink,
     /// Float accuracy less int8's, in points.
@@ -45,6 +47,7 @@ impl Measure {
             Self::Observers => "observers",
             Self::IfConverted => "if-converted",
             Self::FakeAccuracy => "fake-accuracy",
+            Self::Int8Accuracy => "int8-accuracy",
             Self::Shrink => "shrink",
             Self::PointsLost => "points-lost",
             Self::WorstLayer => "worst-layer",
@@ -54,7 +57,9 @@ impl Measure {
     /// Between what a guess lies, where it begins, and how fast it is dragged; `None` where it is a layer.
     pub fn scale(self) -> Option<(std::ops::RangeInclusive<f64>, f64, f64)> {
         match self {
-            Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy => Some((0.0..=100.0, 50.0, 0.5)),
+            Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy | Self::Int8Accuracy => {
+                Some((0.0..=100.0, 50.0, 0.5))
+            }
             Self::SitesFused | Self::Observers => Some((0.0..=1000.0, 10.0, 0.5)),
             Self::Shrink => Some((0.1..=32.0, 1.0, 0.05)),
             Self::PointsLost => Some((-100.0..=100.0, 0.0, 0.1)),
@@ -65,7 +70,7 @@ impl Measure {
     /// Behind the number.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy => "\u{2009}%",
+            Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy | Self::Int8Accuracy => "\u{2009}%",
             Self::SitesFused => " sites",
             Self::Observers => " observers",
             Self::Shrink => "\u{d7}",
@@ -80,7 +85,9 @@ impl Measure {
             Found::Layer(name) => name.clone(),
             Found::Number(v) => match self {
                 Self::SitesFused | Self::Observers => format!("{v:.0}{}", self.unit()),
-                Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy => number::percent(v / 100.0),
+                Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy | Self::Int8Accuracy => {
+                    number::percent(v / 100.0)
+                }
                 Self::Shrink | Self::PointsLost | Self::WorstLayer => {
                     format!("{}{}", number::number((v * 100.0).round() / 100.0), self.unit())
                 }
@@ -110,6 +117,10 @@ impl Measure {
             }
             Self::FakeAccuracy => match view.stage_of(Step::Calibrate)?.as_ref() {
                 Stage::Trained { accuracy, .. } => percent((*accuracy)?),
+                _ => None,
+            },
+            Self::Int8Accuracy => match view.stage_of(Step::Convert)?.as_ref() {
+                Stage::Saved { measured, .. } => percent(measured.int8.accuracy?),
                 _ => None,
             },
             Self::Shrink => match view.stage_of(Step::Convert)?.as_ref() {

@@ -5,6 +5,7 @@
 //! `Command`s as everywhere; numbers in formulas are those of the model that is open.
 
 mod check;
+mod finale;
 mod formula;
 mod learn;
 mod lessons;
@@ -16,6 +17,7 @@ mod prose;
 mod todo;
 
 pub use check::{Check, Verdict};
+pub use finale::Setup;
 pub use lessons::{Lesson, Path, lessons};
 pub use progress::Progress;
 

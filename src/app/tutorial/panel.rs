@@ -1,24 +1,27 @@
 //! The lesson beside the step that it is about.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use eframe::egui::{
     self, Button, CollapsingHeader, ComboBox, DragValue, Label, RichText, Role, ScrollArea, Sense, Slider, Stroke, Ui,
     WidgetInfo, vec2,
 };
 
-use super::check::weighted;
+use super::check::{Check, weighted};
+use super::finale::{BEFORE, PLANTED_FILE, REPAIRED, Setup};
 use super::formula::{self, Numbers};
 use super::lessons::{Lesson, Path, Predict, lessons};
 use super::measure::{Found, Measure};
 use super::play::{Plays, play_ui};
 use super::prose::prose_ui;
-use super::todo::{Todo, commands};
+use super::todo::{Todo, commands, finale_choices, open_and_run, solve};
+use crate::app::asked::Asked;
 use crate::app::controls::primary_ui;
 use crate::app::screens::code_of;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::{Place, Workbench};
-use crate::session::View;
+use crate::session::{Command, ModelId, Planted, View, plant};
 
 /// Which lesson is open, and what of it is not kept.
 #[derive(Debug, Default)]
@@ -29,6 +32,7 @@ pub struct Tutorial {
     drafts: BTreeMap<String, Found>,
     todo: Todo,
     numbers: Option<(Vec<usize>, Numbers)>,
+    planting: Option<Planting>,
     pub(super) plays: Plays,
 }
 
@@ -40,12 +44,13 @@ impl Tutorial {
 
     /// Whether *Do it for me* is still at work.
     pub fn is_busy(&self) -> bool {
-        self.todo.is_busy()
+        self.planting.is_some() || self.todo.is_busy()
     }
 
     /// What was still to be pressed is not.
     pub(in crate::app) fn stop(&mut self) {
         self.todo.stop();
+        self.planting = None;
     }
 }
 
@@ -68,14 +73,105 @@ impl Workbench {
 
     /// Presses what is left to be pressed, and notes what is done.
     pub(in crate::app) fn attend_lesson(&mut self, view: &View) {
+        self.attend_planting();
         if let Some(next) = self.tutorial.todo.next(view) {
             self.ask(next);
         }
         let Some(lesson) = self.tutorial.lesson() else { return };
-        if lesson.check.judge(view).is_ok() {
+        if lesson.check.judge(view, &self.memory.tutorial).is_ok() {
             self.memory.tutorial.done.insert(lesson.key());
+            self.note_figure(lesson.check, view);
         }
     }
+}
+
+impl Workbench {
+    /// Keeps what later lessons of a finale compare with.
+    fn note_figure(&mut self, check: Check, view: &View) {
+        let key = match check {
+            Check::BrokenPerTensor => BEFORE,
+            Check::RepairedPerChannel => REPAIRED,
+            _ => return,
+        };
+        if let Some(Found::Number(percent)) = Measure::Int8Accuracy.found(view) {
+            self.memory.tutorial.figures.insert(key.to_owned(), percent / 100.0);
+        }
+    }
+
+    /// Begins to write the spoilt weights; with `solve` the lesson is then done, else the model is opened.
+    fn plant_model(&mut self, ui: &Ui, solve: Option<Check>) {
+        let path = self.choices.folder().join(PLANTED_FILE);
+        let mut asked = Asked::default();
+        let to = path.clone();
+        asked.once(ui, move |emit| {
+            let planted = plant(ModelId::MobileNetV3Small, &to).map_err(|e| e.to_string())?;
+            // A window that is gone wants nothing.
+            let _ = emit(planted);
+            Ok(())
+        });
+        self.tutorial.planting = Some(Planting { path, solve, asked });
+    }
+
+    /// Goes on once the weights are written.
+    fn attend_planting(&mut self) {
+        let Some(planting) = &mut self.tutorial.planting else { return };
+        planting.asked.take();
+        if let Some(why) = planting.asked.failure() {
+            self.notice = Some(why.to_owned());
+            self.tutorial.planting = None;
+            return;
+        }
+        let Some(planted) = planting.asked.answer().cloned() else { return };
+        let (path, check) = (planting.path.display().to_string(), planting.solve);
+        self.tutorial.planting = None;
+        finale_choices(self, ModelId::MobileNetV3Small, path);
+        let todo = match check {
+            Some(check) => {
+                solve(check, self, Some(&planted));
+                open_and_run(self)
+            }
+            None => vec![Command::Open(Box::new(self.choices.recipe()))],
+        };
+        self.tutorial.todo.take(todo);
+    }
+
+    /// Sets up a finale, on the learner's wish.
+    fn set_up(&mut self, ui: &Ui, setup: Setup) {
+        match setup {
+            Setup::PlantedModel => self.plant_model(ui, None),
+            Setup::PlantedRange => {
+                finale_choices(self, ModelId::ShuffleNetV2X05, String::new());
+                solve(Check::RangePlanted, self, None);
+                self.tutorial.todo.take(vec![Command::Open(Box::new(self.choices.recipe()))]);
+            }
+        }
+    }
+
+    /// Does a lesson for the learner.
+    fn do_it(&mut self, ui: &Ui, lesson: &Lesson, view: &View) {
+        match lesson.path {
+            Path::Ptq | Path::Qat => {
+                let todo = commands(lesson.check, self, view);
+                self.tutorial.todo.take(todo);
+            }
+            Path::Break | Path::Budget => self.plant_model(ui, Some(lesson.check)),
+            Path::Range => {
+                finale_choices(self, ModelId::ShuffleNetV2X05, String::new());
+                solve(lesson.check, self, None);
+                let todo = open_and_run(self);
+                self.tutorial.todo.take(todo);
+            }
+        }
+        self.go(lesson.check.step());
+    }
+}
+
+/// The spoilt weights while they are written, and what is done with them.
+#[derive(Debug)]
+struct Planting {
+    path: PathBuf,
+    solve: Option<Check>,
+    asked: Asked<Planted>,
 }
 
 /// What a guess is kept under.
@@ -87,7 +183,7 @@ fn guess_key(lesson: &Lesson, measure: Measure) -> String {
 pub(in crate::app) fn lesson_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let Some(lesson) = bench.tutorial.lesson() else { return };
     head_ui(ui, bench, lesson);
-    let foot = theme::ROW + 2.0 * theme::GAP;
+    let foot = theme::ROW + 4.0 * theme::GAP;
     let room = (ui.available_height() - foot).max(80.0);
     ScrollArea::vertical().id_salt(("lesson", lesson.key())).max_height(room).auto_shrink(false).show(ui, |ui| {
         ui.set_max_width(ui.available_width() - theme::PADDING);
@@ -318,7 +414,7 @@ fn guess_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, 
 fn task_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &'static Lesson, guessed: bool) {
     let p = theme::palette(ui);
     heading_ui(ui, "Task");
-    let verdict = lesson.check.judge(view);
+    let verdict = lesson.check.judge(view, &bench.memory.tutorial);
     let line = Stroke::new(1.0, if verdict.is_ok() { Tone::Int8.ink(p.dark) } else { p.accent_ink });
     theme::card_frame(ui).stroke(line).show(ui, |ui| {
         ui.set_width(ui.available_width());
@@ -329,6 +425,12 @@ fn task_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &'static Les
         };
         let text = RichText::new(format!("{glyph}{text}")).color(ink);
         ui.add(Label::new(text).wrap());
+        let idle = view.running.is_none() && !bench.tutorial.is_busy();
+        if let Some(setup) = lesson.setup
+            && ui.add_enabled(idle && guessed, Button::new(setup.title())).clicked()
+        {
+            bench.set_up(ui, setup);
+        }
         if verdict.is_ok() {
             return;
         }
@@ -337,11 +439,8 @@ fn task_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &'static Les
             return;
         }
         ui.horizontal_wrapped(|ui| {
-            let idle = view.running.is_none() && !bench.tutorial.is_busy();
             if ui.add_enabled(idle, Button::new("Do it for me")).clicked() {
-                let todo = commands(lesson.check, bench, view);
-                bench.tutorial.todo.take(todo);
-                bench.go(lesson.check.step());
+                bench.do_it(ui, lesson, view);
             }
             if !idle {
                 ui.spinner();

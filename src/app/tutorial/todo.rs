@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::Progress;
 use super::check::{Check, IMAGES};
+use super::finale::plant_range;
 use crate::app::workbench::Workbench;
-use crate::session::{Command, Step, View, ships_weights};
+use crate::session::{Command, ModelId, ObserverKind, Override, Planted, Step, View, ships_weights};
 
 /// Epochs that show what training does; who has time takes more.
 pub(super) const EPOCHS: usize = 2;
@@ -90,6 +92,59 @@ pub(super) fn commands(check: Check, bench: &mut Workbench, view: &View) -> Vec<
     all
 }
 
+/// The choices that a finale's model is opened with; what another layer had of its own is dropped.
+pub(super) fn finale_choices(bench: &mut Workbench, model: ModelId, weights: String) {
+    let choices = &mut bench.choices;
+    choices.take_sample();
+    (choices.model, choices.weights, choices.by_qat) = (model, weights, false);
+    choices.name_the_file();
+    choices.forget_other_layers();
+    choices.unfused.clear();
+    choices.qconfig.overrides.clear();
+    choices.qat.train.epochs = choices.qat.train.epochs.clamp(1, EPOCHS);
+}
+
+/// The same as the end of a finale's lesson wants them. `planted` is what was spoilt in the model.
+pub(super) fn solve(check: Check, bench: &mut Workbench, planted: Option<&Planted>) {
+    let choices = &mut bench.choices;
+    match check {
+        Check::BrokenPerTensor | Check::GivenBack => choices.qconfig.weight.observer = ObserverKind::MinMax,
+        Check::RepairedPerChannel | Check::RangePlanted | Check::RangeFound => {
+            choices.qconfig.weight.observer = ObserverKind::PerChannelMinMax;
+        }
+        Check::RepairedByQat => {
+            choices.qconfig.weight.observer = ObserverKind::PerChannelMinMax;
+            choices.by_qat = true;
+        }
+        Check::Stubs
+        | Check::Weights
+        | Check::Fused
+        | Check::Prepared
+        | Check::Calibrated
+        | Check::Saved
+        | Check::QatWeights
+        | Check::TrainingMode
+        | Check::QatFused
+        | Check::QatPrepared
+        | Check::QatTrained
+        | Check::QatSaved => {}
+    }
+    match (check, planted) {
+        (Check::GivenBack, Some(planted)) => {
+            choices.qconfig.overrides.insert(planted.layer.clone(), Override::Float);
+        }
+        (Check::RangePlanted, _) => {
+            choices.qconfig = plant_range(&choices.qconfig, &mut bench.memory.tutorial);
+        }
+        (_, _) => {}
+    }
+}
+
+/// Opens what is chosen and runs every step.
+pub(super) fn open_and_run(bench: &Workbench) -> Vec<Command> {
+    vec![Command::Open(Box::new(bench.choices.recipe())), Command::RunAll(bench.choices.out())]
+}
+
 /// Changes the choices that no lesson can be done with.
 fn mend(check: Check, bench: &mut Workbench) {
     let choices = &mut bench.choices;
@@ -112,7 +167,7 @@ fn first_wrong(check: Check, view: &View) -> Option<Step> {
     let on_the_way = way.iter().filter(|c| c.step() <= check.step());
     on_the_way
         .map(|c| (c, c.step()))
-        .find(|(c, step)| view.stage_of(*step).is_some() && c.judge(view).is_err())
+        .find(|(c, step)| view.stage_of(*step).is_some() && c.judge(view, &Progress::default()).is_err())
         .map(|f| f.1)
 }
 
