@@ -43,7 +43,16 @@ pub(in crate::app) fn code_of(step: Step, by_qat: Option<bool>, bench: &Workbenc
     };
     let by_qat = by_qat.unwrap_or(bench.choices.by_qat);
     let own = by_qat.then(|| qat_code(step, recipe.model, &bench.choices)).flatten();
-    Some(own.unwrap_or_else(|| code(step, &job, &bench.choices)))
+    let plain = || {
+        let code = code(step, &job, &bench.choices);
+        match by_qat && step == Step::Weights {
+            true => format!(
+                "{code}\n# On to QAT in training mode: batch norms go on learning with the rest.\nmodel.train()\n"
+            ),
+            false => code,
+        }
+    };
+    Some(own.unwrap_or_else(plain))
 }
 
 /// What the code is for, beside the choices.

@@ -196,7 +196,7 @@ fn weight(found: &mut Numbers, view: &View, selection: &Selection, qconfig: &QCo
     found.insert("weight_layer", node.name.clone());
     found.insert("weight_channel", name.to_owned());
     found.insert("weight_max", n(largest));
-    found.insert("weight_steps", n(f32::from((1_u16 << spec.bits) - 1) / 2.0));
+    found.insert("weight_steps", (f32::from((1_u16 << spec.bits) - 1) / 2.0).to_string());
     found.insert("weight_scale", n(int8.scale(0)));
 }
 

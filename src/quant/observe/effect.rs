@@ -100,7 +100,7 @@ mod tests {
                 signal += f64::from(*v).powi(2);
                 noise += f64::from(*v - back).powi(2);
                 clipped += usize::from((v - back).abs() > q.scale * 0.51);
-                beyond += if (v - back).abs() > q.scale * 0.5 { f64::from(*v - back).powi(2) } else { 0.0 };
+                beyond += if (v - back).abs() > q.scale * 0.5001 { f64::from(*v - back).powi(2) } else { 0.0 };
             }
             let mean = |sum: f64| sum / values.len() as f64;
             let (rounding, clipping) = (mean(noise - beyond), mean(beyond));

@@ -1,6 +1,6 @@
 use eframe::egui::Ui;
 
-use super::later_ui;
+use super::{later_ui, layer_ui};
 use crate::app::number;
 use crate::app::plot::{Curve, Histogram, clip_ui, curves_ui};
 use crate::app::screens::{decibels, figures_small_ui, levels_of};
@@ -49,8 +49,8 @@ pub(super) fn clip_play_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         tone: Tone::Observed,
     };
     let mut clip = (range.min, range.max);
-    let title = format!("Values of {}", observer.name);
-    clip_ui(ui, &title, "activation", &histogram, levels_of(effect.qparams), &mut clip);
+    layer_ui(ui, &observer.name);
+    clip_ui(ui, "Values of this layer", "activation", &histogram, levels_of(effect.qparams), &mut clip);
     if clip.0 < clip.1 {
         range = Range { min: clip.0, max: clip.1 };
         play.range = Some(range);

@@ -85,7 +85,7 @@ fn sum_ui(ui: &mut Ui, sums: &[i32], done: usize) {
 /// The last few products.
 fn products_ui(ui: &mut Ui, dot: &DotProduct, sums: &[i32], done: usize) {
     let p = theme::palette(ui);
-    Grid::new("products").num_columns(4).spacing(vec2(theme::PADDING, 2.0)).show(ui, |ui| {
+    Grid::new("products").num_columns(4).spacing(vec2(theme::GAP, 2.0)).show(ui, |ui| {
         for head in ["(q \u{2212} z) \u{b7} w", "", "product", "sum, int32"] {
             ui.label(RichText::new(head).font(Type::Small.font()).color(p.weak));
         }
@@ -114,9 +114,9 @@ fn end_ui(ui: &mut Ui, dot: &DotProduct, acc: i32) {
     let level = dot.requantize(acc);
     let lines = [
         format!("sum of {} products = {acc}", dot.weights.len()).replace('-', &number::MINUS.to_string()),
-        format!("+ b / (sx \u{b7} sw) = + {}", n(dot.bias_in_sums())),
-        format!("\u{b7} sx \u{b7} sw / sy = \u{b7} {}", n(dot.multiplier())),
-        format!("rounded, + {}, clamped: q = {level}", dot.output.zero_point),
+        format!("plus b / (sx \u{b7} sw) = {}", n(dot.bias_in_sums())),
+        format!("times sx \u{b7} sw / sy = {}", n(dot.multiplier())),
+        format!("rounded, plus {}, clamped: q = {level}", dot.output.zero_point),
         format!(
             "value = (q \u{2212} {}) \u{b7} {} = {}",
             dot.output.zero_point,

@@ -1,6 +1,6 @@
 use eframe::egui::{Grid, Label, RichText, Slider, Ui, vec2};
 
-use super::{Kept, address, later_ui, normed};
+use super::{Kept, address, exact, later_ui, normed};
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::tutorial::check::weighted;
@@ -53,12 +53,10 @@ pub(super) fn fold_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ("\u{3b2}", &mut example.beta, own.beta),
         ("\u{3bc}", &mut example.mean, own.mean),
     ] {
-        ui.add(Slider::new(value, at - spread(at)..=at + spread(at)).text(name).max_decimals(3));
+        ui.add(exact(Slider::new(value, at - spread(at)..=at + spread(at))).text(name));
     }
     let var = own.var.max(1e-3);
-    ui.add(
-        Slider::new(&mut example.var, var * 0.01..=var * 10.0).logarithmic(true).text("\u{3c3}\u{b2}").max_decimals(4),
-    );
+    ui.add(exact(Slider::new(&mut example.var, var * 0.01..=var * 10.0)).logarithmic(true).text("\u{3c3}\u{b2}"));
     // Run again only where something was moved.
     if play.moved.as_ref().is_none_or(|(of, _)| *of != example) {
         play.moved = Some((example.clone(), example.run().ok()));

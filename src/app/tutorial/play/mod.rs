@@ -10,10 +10,11 @@ mod straight_through;
 
 use std::sync::Arc;
 
-use eframe::egui::{Label, RichText, Ui};
+use eframe::egui::{Label, RichText, Slider, Ui};
 
 use super::lessons::Play;
 use crate::app::asked::Asked;
+use crate::app::number;
 use crate::app::theme::{self, Type};
 use crate::app::workbench::Workbench;
 use crate::graph::{Graph, Node, Op, Tensor, Weight};
@@ -85,6 +86,17 @@ pub(super) fn play_ui(ui: &mut Ui, play: Play, bench: &mut Workbench, view: &Vie
             Play::Dot => dot::dot_ui(ui, bench, view),
         }
     });
+}
+
+/// Whose numbers are shown: names of layers are long.
+fn layer_ui(ui: &mut Ui, name: &str) {
+    let text = RichText::new(name).font(Type::Body.mono()).color(theme::palette(ui).strong);
+    ui.add(Label::new(text).truncate());
+}
+
+/// A slider that shows three digits of its value and rounds none of it.
+fn exact(slider: Slider<'_>) -> Slider<'_> {
+    slider.custom_formatter(|value, _| number::number(value)).smart_aim(false)
 }
 
 /// That there is nothing to play with yet.

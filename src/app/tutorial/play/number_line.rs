@@ -2,7 +2,7 @@ use eframe::egui::{
     Align2, CornerRadius, CursorIcon, EventFilter, Key, Rect, Sense, Slider, Stroke, Ui, WidgetInfo, pos2, vec2,
 };
 
-use super::{Kept, address, later_ui};
+use super::{Kept, address, exact, later_ui};
 use crate::app::controls::choice_ui;
 use crate::app::number;
 use crate::app::screens::{decibels, figures_small_ui};
@@ -55,12 +55,10 @@ pub(super) fn number_line_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     }
     let mut grid = line.grid.unwrap_or(fitted);
     axis_ui(ui, &histogram, &mut grid);
-    ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().slider_width = (ui.available_width() - 150.0).clamp(60.0, 160.0);
-        let (low, high) = (fitted.scale * 0.1, fitted.scale * 4.0);
-        ui.add(Slider::new(&mut grid.scale, low..=high).logarithmic(true).text("scale").max_decimals(4));
-        ui.add(Slider::new(&mut grid.zero_point, 0..=most).text("zero point"));
-    });
+    ui.spacing_mut().slider_width = (ui.available_width() - 150.0).clamp(60.0, 240.0);
+    let (low, high) = (fitted.scale * 0.1, fitted.scale * 4.0);
+    ui.add(exact(Slider::new(&mut grid.scale, low..=high)).logarithmic(true).text("scale"));
+    ui.add(Slider::new(&mut grid.zero_point, 0..=most).text("zero point"));
     if ui.small_button("Fit to the values").clicked() {
         grid = fitted;
     }

@@ -2,7 +2,7 @@ use eframe::egui::{Slider, Ui};
 
 use super::{
     super::formula::{channel, folded},
-    later_ui, layer,
+    later_ui, layer, layer_ui,
 };
 use crate::app::number;
 use crate::app::plot::{Histogram, Levels, levels_ui};
@@ -21,6 +21,7 @@ pub(super) fn per_channel_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         return;
     };
     let Some((node, weight)) = layer(bench, &graph) else { return };
+    layer_ui(ui, &node.name);
     let channels = weight.shape[0].max(1);
     let mut at = bench.tutorial.plays.channel.min(channels - 1);
     ui.spacing_mut().slider_width = (ui.available_width() - 130.0).clamp(60.0, 240.0);
@@ -38,7 +39,7 @@ pub(super) fn per_channel_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 return;
             }
         };
-        let title = format!("{title}, {} channel {at}", node.name);
+        let title = format!("{title}: channel {at}");
         levels_ui(ui, &title, "weight", &histogram, levels(&loss, &histogram));
         let used = format!("{} \u{2026} {}", loss.used.0, loss.used.1).replace('-', &number::MINUS.to_string());
         let count = (i16::from(loss.used.1) - i16::from(loss.used.0) + 1).to_string();

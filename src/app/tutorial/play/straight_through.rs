@@ -1,7 +1,7 @@
 use eframe::egui::{Align2, Pos2, Rect, Sense, Shape, Slider, Stroke, Ui, pos2, vec2};
 
 use super::super::formula::{channel, folded};
-use super::{later_ui, layer};
+use super::{exact, later_ui, layer};
 use crate::app::controls::choice_ui;
 use crate::app::number;
 use crate::app::screens::figures_small_ui;
@@ -78,10 +78,10 @@ pub(super) fn through_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let now = step(at, target, grid, play.true_gradient);
     staircase_ui(ui, grid, reach, (at, target, now));
     ui.spacing_mut().slider_width = (ui.available_width() - 150.0).clamp(60.0, 240.0);
-    if ui.add(Slider::new(&mut at, -1.3 * reach..=1.3 * reach).text("weight").max_decimals(4)).changed() {
+    if ui.add(exact(Slider::new(&mut at, -1.3 * reach..=1.3 * reach)).text("weight")).changed() {
         play.steps = 0;
     }
-    ui.add(Slider::new(&mut target, -reach..=reach).text("target").max_decimals(4));
+    ui.add(exact(Slider::new(&mut target, -reach..=reach)).text("target"));
     ui.horizontal_wrapped(|ui| {
         choice_ui(ui, "Gradient", &[(false, "Straight through"), (true, "True")], &mut play.true_gradient);
         if ui.button("One step").clicked() {
