@@ -74,6 +74,23 @@ pub fn pick_ui<T: Copy + PartialEq>(
     combo.response.on_hover_text(name);
 }
 
+/// A layer's name in a row of a table, to be clicked. Where it has no room its end is seen: that tells it from others.
+pub fn layer_name_ui(ui: &mut Ui, name: &str, chosen: bool, row: f32) -> Response {
+    let spacing = ui.spacing_mut();
+    (spacing.button_padding.x, spacing.interact_size.y) = (theme::GRID, row.min(theme::ROW));
+    let font = Type::Body.mono();
+    let letter = ui.painter().layout_no_wrap("0".to_owned(), font.clone(), theme::palette(ui).text).size().x;
+    let room = (((ui.available_width() - 2.0 * theme::GRID) / letter) as usize).max(2);
+    let count = name.chars().count();
+    let shown: String = match count > room {
+        true => std::iter::once('\u{2026}').chain(name.chars().skip(count + 1 - room)).collect(),
+        false => name.to_owned(),
+    };
+    let response = ui.selectable_label(chosen, RichText::new(shown).font(font));
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, name));
+    response.on_hover_text(name)
+}
+
 /// A path that is typed, or picked in a dialog; whether the dialog was asked for.
 pub fn path_ui(ui: &mut Ui, name: &str, hint: &str, path: &mut String) -> bool {
     ui.horizontal(|ui| {

@@ -35,6 +35,8 @@ pub struct Memory {
     pub data: Vec<String>,
     /// How far the tutorial is.
     pub tutorial: Progress,
+    /// The project folder, where one was chosen.
+    pub project: Option<PathBuf>,
 }
 
 impl Memory {
@@ -66,6 +68,7 @@ impl Memory {
             weights: list("weights"),
             data: list("data"),
             tutorial: Progress::of(value.get("tutorial")),
+            project: value.get("project").and_then(Value::as_str).map(PathBuf::from),
         }
     }
 
@@ -77,6 +80,7 @@ impl Memory {
         let value = json!({
             "size": self.size, "theme": theme, "zoom": self.zoom, "weights": self.weights, "data": self.data,
             "tutorial": self.tutorial.value(),
+            "project": self.project,
         });
         format!("{value:#}\n")
     }
@@ -131,6 +135,7 @@ mod tests {
         assert_eq!(Memory::load(&path), Memory::default());
         let mut memory =
             Memory { size: Some([900.0, 700.0]), theme: Some(Theme::Light), zoom: Some(1.5), ..Memory::default() };
+        memory.project = Some(folder.path().to_owned());
         for i in 0..9 {
             memory.note(&format!("w{i}.pth"), " images ");
         }

@@ -15,6 +15,7 @@ mod glossary;
 pub mod graph_view;
 mod help;
 pub mod inspector;
+mod keep;
 mod launch;
 pub mod memory;
 pub mod number;

@@ -1,6 +1,6 @@
 //! The bar above: what is worked on, and the button that runs it all.
 
-use eframe::egui::{self, Align, Layout, RichText, Role, Ui, WidgetInfo};
+use eframe::egui::{self, Align, Layout, RichText, Role, Ui, WidgetInfo, vec2};
 
 use super::actions::Action;
 use super::browse::Field;
@@ -10,7 +10,9 @@ use super::workbench::Workbench;
 use crate::session::{Backend, Command, CommandKind, ModelId, Recipe, View};
 
 pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
-    ui.horizontal(|ui| {
+    // As high as its highest control, so that all stand on one line.
+    let line = vec2(ui.available_width(), theme::CHOICE);
+    ui.allocate_ui_with_layout(line, Layout::left_to_right(Align::Center), |ui| {
         let p = theme::palette(ui);
         if !narrow {
             ui.label(RichText::new("Octet").font(Type::Title.strong()).color(p.strong));
@@ -26,7 +28,9 @@ pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow
 }
 
 fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, narrow: bool) {
-    pick_ui(ui, "Model", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
+    let mut model = bench.choices.model;
+    pick_ui(ui, "Model", &mut model, &ModelId::ALL, ModelId::title);
+    bench.choices.take_model(model);
     if narrow {
         ui.menu_button("Setup", |ui| {
             method_ui(ui, bench, view);

@@ -1,6 +1,8 @@
 //! The frame: bar above, rail left, screen in the middle, inspector right, progress and log below.
 
-use eframe::egui::{self, Align, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
+use std::path::PathBuf;
+
+use eframe::egui::{self, Align, Context, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
 
 use super::actions::{self, Given};
 use super::browse::{Browsing, Field, Finished};
@@ -12,11 +14,11 @@ use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
 use super::memory::Memory;
 use super::palette::{self, Palette};
-use super::screens::{self, Tab};
+use super::screens::{self, Beside, ResultView, Tab};
 use super::theme::{self, Tone, Type};
 use super::tutorial::{Tutorial, lesson_ui};
-use super::{help, rail, status, top_bar, welcome};
-use crate::session::{Command, CommandKind, Step, StepState, View};
+use super::{help, keep, rail, status, top_bar, welcome};
+use crate::session::{Command, CommandKind, Project, Stage, Step, StepState, Unfinished, View};
 
 /// What a panel asks for; the window passes it on to the worker.
 #[derive(Clone, Debug)]
@@ -103,8 +105,13 @@ pub struct Workbench {
     pub tutorial: Tutorial,
     /// What is remembered from one start to the next.
     pub memory: Memory,
+    /// What was last worked on in the project, when the window was opened or the project chosen.
+    pub(super) unfinished: Option<Unfinished>,
     /// What a user should know of what he just did, until he does something else.
     pub(super) notice: Option<String>,
+    /// What was done well, and when: said for a while.
+    pub(super) said: Option<(String, f64)>,
+    pub(super) keeping: Vec<keep::Keeping>,
     pub(super) reading: Option<Reading>,
     browsing: Option<Browsing>,
     requests: Vec<Request>,
@@ -140,7 +147,10 @@ impl Workbench {
             help: false,
             tutorial: Tutorial::default(),
             memory: Memory::default(),
+            unfinished: None,
             notice: None,
+            said: None,
+            keeping: Vec::new(),
             reading: None,
             browsing: None,
             requests: Vec::new(),
@@ -152,6 +162,9 @@ impl Workbench {
     pub fn ask(&mut self, command: Command) {
         self.following = matches!(command, Command::RunAll(_));
         self.notice = None;
+        if let Command::Repair(repair) = &command {
+            (self.choices.qconfig, self.choices.repairs) = (repair.qconfig.clone(), repair.repairs.clone());
+        }
         if let Command::Open(_) = command {
             self.memory.note(&self.choices.weights, &self.choices.data);
         }
@@ -165,12 +178,19 @@ impl Workbench {
         }
     }
 
+    /// Writes something beside the int8 file, and shows on the result's summary what became of it.
+    pub(super) fn write_beside(&mut self, what: Beside, view: &View, ctx: &Context) {
+        let errors = self.result.errors().map(<[_]>::to_vec);
+        self.result.view = ResultView::Summary;
+        self.result.written.start(what, view, errors.as_deref(), ctx);
+    }
+
     /// Every step that is left. What is picked is what runs, opened or not.
     pub(super) fn run_all(&mut self, view: &View) {
         if view.recipe.as_ref().is_some_and(|recipe| self.choices.reopens(recipe)) {
             self.open_chosen();
         }
-        self.ask(Command::ChooseMethod(self.choices.method()));
+        self.ask(Command::Choose(Box::new(self.choices.recipe())));
         self.ask(Command::RunAll(self.choices.out()));
     }
 
@@ -204,6 +224,59 @@ impl Workbench {
             self.tutorial.stop();
         }
         self.requests.push(request);
+    }
+
+    /// Opens the sample with the weights that come with Octet, and runs all steps on it, or stands before the first.
+    pub(super) fn open_sample(&mut self, all: bool) {
+        self.choices.take_sample();
+        self.open_chosen();
+        if all {
+            self.ask(Command::RunAll(self.choices.out()));
+        } else {
+            self.go(Step::Stubs);
+        }
+    }
+
+    /// Notes what can be gone on with in a project.
+    pub(super) fn look_into(&mut self, project: &Project) {
+        match project.unfinished() {
+            Ok(unfinished) => self.unfinished = unfinished,
+            Err(e) => self.notice = Some(e.to_string()),
+        }
+    }
+
+    /// Goes on with what was last worked on, at the same step.
+    pub(super) fn go_on(&mut self) {
+        let Some(kept) = self.unfinished.take() else { return };
+        self.choices.take_recipe(&kept.recipe);
+        if let Some(saved) = &kept.saved {
+            self.choices.out = saved.display().to_string();
+        }
+        let next = kept.done.map_or(0, |d| (d.index() + 1).min(Step::ALL.len() - 1));
+        self.ask(Command::Continue(Box::new(kept)));
+        self.go(Step::ALL[next]);
+    }
+
+    /// Keeps runs and the session in another folder from now on.
+    pub(super) fn use_project(&mut self, folder: PathBuf) {
+        if let Err(e) = std::fs::create_dir_all(&folder) {
+            self.notice = Some(format!("{}: cannot be made: {e}; choose another folder", folder.display()));
+            return;
+        }
+        self.notice = None;
+        self.choices.take_folder(folder.clone());
+        self.look_into(&Project::new(&folder));
+        self.runs = screens::RunsScreen::default();
+        self.memory.project = Some(folder.clone());
+        self.ask(Command::UseProject(folder));
+    }
+
+    /// Where charts go.
+    pub(super) fn charts_folder(&self) -> PathBuf {
+        match self.runs.folder.trim() {
+            "" => self.choices.folder().join("charts"),
+            folder => PathBuf::from(folder),
+        }
     }
 
     /// Opens a file dialog for a field, unless one is open.
@@ -283,6 +356,7 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     bench.attend_lesson(view);
     picked(ui, bench, view);
     drops::drops_ui(ui.ctx(), bench, view);
+    keep::keep_ui(ui.ctx(), bench);
     // What lies over the window has the keyboard; it closes by itself.
     if !bench.palette.is_open() && !bench.help {
         for action in actions::pressed(ui.ctx()) {
@@ -346,6 +420,7 @@ fn picked(ui: &Ui, bench: &mut Workbench, view: &View) {
     match finished {
         Finished::Open => return,
         Finished::Nothing => {}
+        Finished::Picked(Field::Project, path) => bench.use_project(path),
         Finished::Picked(Field::Recipe, path) => bench.take(Given::Recipe(path), view, ui.ctx()),
         Finished::Picked(field, path) => {
             let path = path.display().to_string();
@@ -353,7 +428,7 @@ fn picked(ui: &Ui, bench: &mut Workbench, view: &View) {
                 Field::Weights => bench.choices.weights = path,
                 Field::Data => bench.choices.data = path,
                 Field::Charts => bench.runs.folder = path,
-                Field::Out | Field::Recipe => bench.choices.out = path,
+                Field::Out | Field::Recipe | Field::Project => bench.choices.out = path,
             }
             bench.opening |= view.stage().is_none();
         }
@@ -434,10 +509,19 @@ fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     {
         banner_ui(ui, Tone::Trouble, message);
     }
-    match view.as_it_was(bench.step) {
+    match as_it_was(bench, view) {
         Some(was) => stale_ui(ui, bench, view, &was),
         None => screens::screen_ui(ui, bench, view),
     }
+}
+
+/// What the step had found before an earlier one was changed: not while it runs again, nor where it was the other
+/// method's.
+fn as_it_was(bench: &Workbench, view: &View) -> Option<View> {
+    let runs = view.running.and_then(CommandKind::step) == Some(bench.step);
+    let was = view.as_it_was(bench.step).filter(|_| !runs)?;
+    let trained = matches!(was.stage_of(Step::Calibrate).map(AsRef::as_ref), Some(Stage::Trained { .. }));
+    (bench.step != Step::Calibrate || trained == bench.choices.by_qat).then_some(was)
 }
 
 /// What the step had found before an earlier one was changed: dimmed, and not to be worked on until the steps before it

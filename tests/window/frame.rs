@@ -32,7 +32,7 @@ fn begun(size: [f32; 2], look: Theme, folder: &Path) -> (Harness<'static, Window
 }
 
 /// A window whose every step is done.
-fn finished(size: [f32; 2], look: Theme, folder: &Path) -> (Harness<'static, Window>, Textures) {
+pub fn finished(size: [f32; 2], look: Theme, folder: &Path) -> (Harness<'static, Window>, Textures) {
     let (mut harness, textures) = open(size, look, folder);
     harness.run();
     harness.get_by_label("Quantize the sample now: Quantize").click();

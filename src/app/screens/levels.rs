@@ -4,6 +4,7 @@ use egui_extras::{Column, TableBuilder};
 use super::by_layer::select;
 use super::clip::{decibels, figures_small_ui};
 use super::{halves_ui, heading, prose, stacked};
+use crate::app::controls::layer_name_ui;
 use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{Histogram, Levels, Row, histogram_ui, levels_ui, row_ui};
@@ -82,8 +83,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, layers: &[Layer<'_>
                     let layer = &layers[line.index()];
                     line.col(|ui| {
                         let chosen = bench.selection.name() == Some(layer.name);
-                        let name = RichText::new(layer.name).font(Type::Body.mono());
-                        if ui.selectable_label(chosen, name).on_hover_text(layer.name).clicked() {
+                        if layer_name_ui(ui, layer.name, chosen, LINE).clicked() {
                             select(bench, view, layer.name);
                         }
                     });

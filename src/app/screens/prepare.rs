@@ -37,7 +37,7 @@ pub(super) fn prepare_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: 
 fn choices_ui(ui: &mut Ui, bench: &mut Workbench) {
     let choices = &mut bench.choices;
     let spacing = vec2(theme::PADDING, theme::GAP);
-    Grid::new("qconfig").num_columns(2).spacing(spacing).min_row_height(theme::ROW).show(ui, |ui| {
+    Grid::new("qconfig").num_columns(2).spacing(spacing).min_row_height(theme::CHOICE).show(ui, |ui| {
         named(ui, "Qconfig", |ui| {
             let mut backend = choices.qconfig.name;
             choice_ui(ui, "Qconfig", &Backend::ALL.map(|b| (b, b.name())), &mut backend);

@@ -28,6 +28,11 @@ pub(super) fn qat_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ui.set_max_width(ui.available_width() - 16.0);
         choices_ui(ui, &mut bench.choices.qat);
         checkpoint_ui(ui, bench, view);
+        if view.qat.is_empty() && matches!(view.stage_of(Step::Calibrate).map(AsRef::as_ref), Some(Stage::Trained { .. })) {
+            result_ui(ui, view);
+            prose(ui, "It was trained in an earlier session; the curves of that are gone with it.");
+            return;
+        }
         if view.qat.is_empty() {
             prose(
                 ui,
@@ -52,7 +57,7 @@ fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
     });
     let config = qat.config();
     let spacing = vec2(theme::PADDING, theme::GAP);
-    Grid::new("qat").num_columns(2).spacing(spacing).min_row_height(theme::ROW).show(ui, |ui| {
+    Grid::new("qat").num_columns(2).spacing(spacing).min_row_height(theme::CHOICE).show(ui, |ui| {
         let weak = theme::palette(ui).weak;
         label_ui(ui, RichText::new("Freeze").color(weak));
         ui.horizontal_wrapped(|ui| {
@@ -111,7 +116,7 @@ fn result_ui(ui: &mut Ui, view: &View) {
         TrainEvent::Epoch(report) => Some(report.valid.map(|score| score.accuracy())),
         TrainEvent::Step { .. } | TrainEvent::Ranges(_) | TrainEvent::Frozen { .. } => None,
     });
-    let trained = view.stages.iter().flatten().find_map(|stage| match stage.as_ref() {
+    let trained = view.stages.iter().rev().flatten().find_map(|stage| match stage.as_ref() {
         Stage::Trained { accuracy, before, .. } => Some((before.accuracy, *accuracy)),
         Stage::Prepared { before, .. } => Some((before.accuracy, None)),
         _ => None,

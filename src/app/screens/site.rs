@@ -1,4 +1,4 @@
-use eframe::egui::{CornerRadius, Label, RichText, ScrollArea, Sense, Stroke, Ui, pos2, vec2};
+use eframe::egui::{Label, RichText, ScrollArea, Sense, Stroke, Ui, pos2, vec2};
 
 use super::{heading, prose, stacked};
 use crate::app::number;
@@ -91,12 +91,10 @@ fn chain_ui(ui: &mut Ui, nodes: &[String], name: &str) {
 }
 
 fn chip_ui(ui: &mut Ui, text: &str, tone: Tone) {
-    let dark = theme::palette(ui).dark;
-    eframe::egui::Frame::new()
-        .fill(tone.wash(dark))
-        .corner_radius(CornerRadius::same(4))
-        .inner_margin(vec2(6.0, 1.0))
-        .show(ui, |ui| ui.add(Label::new(RichText::new(text).font(Type::Body.mono())).extend()));
+    // A label knows its width before it is placed, so that a row of them wraps.
+    let wash = tone.wash(theme::palette(ui).dark);
+    let text = RichText::new(format!("\u{2009}{text}\u{2009}")).font(Type::Body.mono()).background_color(wash);
+    ui.add(Label::new(text).extend());
 }
 
 fn arrow_ui(ui: &mut Ui) {

@@ -9,7 +9,7 @@ use crate::app::number;
 use crate::app::screens::fold_of;
 use crate::graph::{Graph, Node, Numeric, Op, QParams, Tensor, Weight, WeightSpec};
 use crate::session::{
-    FuseOptions, ObserverKind, Pair, QConfig, Range, Stage, Step, TrainEvent, View, quantize_weight, requantization,
+    ObserverKind, Pair, QConfig, Range, Stage, Step, TrainEvent, View, quantize_weight, requantization,
 };
 
 /// Every slot that a formula may have.
@@ -165,8 +165,8 @@ pub(super) fn folded(view: &View) -> Option<std::sync::Arc<Graph>> {
         Some(Stage::Fused { graph, .. }) if view.recipe.as_ref()?.method.is_ptq() => Some(graph.clone()),
         Some(Stage::Fused { .. }) => {
             // Training keeps batch norms; what int8 rounds is what they fold to.
-            let options = FuseOptions { disabled: view.recipe.as_ref()?.unfused.clone() };
-            let pair = Pair::fusing(before.opened.clone(), &before.graph, &options, before.graph.clone());
+            let recipe = view.recipe.as_ref()?;
+            let pair = Pair::fusing(before.opened.clone(), &before.graph, recipe, before.graph.clone());
             pair.ok().map(|pair| pair.float)
         }
         _ => None,

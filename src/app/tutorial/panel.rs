@@ -457,9 +457,34 @@ fn task_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &'static Les
     });
 }
 
+/// How a model of one's own gets its stubs.
+const WRAPPER: &str = "
+# A model of your own gets them by a wrapper:
+class Quantizable(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()  # first: without it no module can be an attribute
+        self.quant = torch.ao.quantization.QuantStub()
+        self.model = model
+        self.dequant = torch.ao.quantization.DeQuantStub()
+
+    def forward(self, x):
+        return self.dequant(self.model(self.quant(x)))
+";
+
+/// What the second method needs before it fuses.
+const TRAINING_MODE: &str = "
+# In training mode batch norms go on learning with the rest:
+model.train()
+";
+
 /// The step in PyTorch, with the learner's choices.
 fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &Lesson) {
-    let Some(code) = code_of(lesson.check.step(), lesson.check.by_qat(), bench, view) else { return };
+    let Some(mut code) = code_of(lesson.check.step(), lesson.check.by_qat(), bench, view) else { return };
+    match lesson.check {
+        Check::Stubs => code += WRAPPER,
+        Check::TrainingMode => code += TRAINING_MODE,
+        _ => {}
+    }
     let p = theme::palette(ui);
     let head = RichText::new("The same in PyTorch").font(Type::Body.strong()).color(p.strong);
     CollapsingHeader::new(head).id_salt("lesson code").default_open(false).show(ui, |ui| {
