@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use eframe::egui::Theme;
 use serde_json::{Value, json};
 
+use super::tutorial::Progress;
+
 /// Files of a kind that are remembered.
 const RECENT: usize = 6;
 /// The file is some hundred bytes; what is larger is not ours.
@@ -31,6 +33,8 @@ pub struct Memory {
     pub weights: Vec<String>,
     /// Image folders, the newest first.
     pub data: Vec<String>,
+    /// How far the tutorial is.
+    pub tutorial: Progress,
     /// The project folder, where one was chosen.
     pub project: Option<PathBuf>,
 }
@@ -63,6 +67,7 @@ impl Memory {
             zoom: value.get("zoom").and_then(number).map(clamp_zoom),
             weights: list("weights"),
             data: list("data"),
+            tutorial: Progress::of(value.get("tutorial")),
             project: value.get("project").and_then(Value::as_str).map(PathBuf::from),
         }
     }
@@ -74,6 +79,7 @@ impl Memory {
         });
         let value = json!({
             "size": self.size, "theme": theme, "zoom": self.zoom, "weights": self.weights, "data": self.data,
+            "tutorial": self.tutorial.value(),
             "project": self.project,
         });
         format!("{value:#}\n")

@@ -11,6 +11,7 @@ mod drops;
 pub mod fonts;
 mod fuzzy;
 mod gallery;
+mod glossary;
 pub mod graph_view;
 mod help;
 pub mod inspector;
@@ -26,6 +27,7 @@ pub mod screens;
 mod status;
 pub mod theme;
 mod top_bar;
+pub mod tutorial;
 mod welcome;
 pub mod workbench;
 

@@ -26,6 +26,12 @@ pub const RADIUS: u8 = 6;
 pub const RAIL: f32 = 200.0;
 /// Width of the rail with icons alone.
 pub const RAIL_NARROW: f32 = 56.0;
+/// Width of a lesson of the tutorial.
+pub const LESSON: f32 = 352.0;
+/// Below this width the rail has no words beside a lesson.
+pub const ROOMY: f32 = 1240.0;
+/// From this width the inspector stands beside a lesson too.
+pub const WIDE: f32 = 1560.0;
 /// Width of the inspector.
 pub const INSPECTOR: f32 = 288.0;
 /// Below this width the rail is icons and the inspector a drawer.

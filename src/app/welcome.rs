@@ -1,4 +1,4 @@
-//! The first start: three cards, no account, no network, nothing to dismiss.
+//! The first start: four cards, no account, no network, nothing to dismiss.
 
 use eframe::egui::{self, RichText, ScrollArea, Ui, vec2};
 
@@ -7,7 +7,7 @@ use super::controls::{banner_ui, path_ui, pick_ui, primary_ui};
 use super::number;
 use super::preprocessing::preprocess_ui;
 use super::theme::{self, Tone, Type};
-use super::workbench::Workbench;
+use super::workbench::{Place, Workbench};
 use crate::session::{Command, Fit, ModelId, Preprocess, Source, Step, Unfinished, View};
 
 pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -46,8 +46,8 @@ fn continue_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         ui.spacing_mut().item_spacing.x = 0.0;
         ui.add_space((room - width) / 2.0);
         let card = theme::card_frame(ui).inner_margin(theme::PADDING).show(ui, |ui| {
-            // The three cards below have two hairlines more.
-            let inner = width - 2.0 * theme::PADDING + 4.0;
+            // The four cards below have three hairlines more.
+            let inner = width - 2.0 * theme::PADDING + 6.0;
             ui.set_width(inner);
             let line = vec2(inner, 44.0);
             ui.allocate_ui_with_layout(line, egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -107,16 +107,24 @@ fn project_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
 }
 
 const CARD: f32 = 264.0;
-/// As wide as the three cards.
-const WHOLE: f32 = 3.0 * CARD + 2.0 * theme::PADDING;
+/// As wide as the four cards.
+const WHOLE: f32 = 4.0 * CARD + 3.0 * theme::PADDING;
 
 fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     const WIDTH: f32 = CARD;
     const GAP: f32 = theme::PADDING;
     let room = ui.available_width();
-    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 3);
+    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 4);
+    // Never three and one.
+    let columns = if columns == 3 { 2 } else { columns };
     let left = ((room - columns as f32 * (WIDTH + GAP) + GAP) / 2.0).max(0.0);
+    let begun = bench.memory.tutorial.is_begun();
     let texts = [
+        (
+            "Take the tutorial",
+            "Quantize a real model twice, by PTQ and by QAT, and see why each step is done: half an hour.",
+            if begun { "Resume" } else { "Start" },
+        ),
         (
             "Quantize the sample now",
             "ShuffleNetV2 and ten kinds of clothing, all six steps at once; the result in less than a minute.",
@@ -141,8 +149,12 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         ui.add_space(theme::GAP);
     }
     match clicked {
-        Some(0) => bench.open_sample(true),
-        Some(1) => bench.open_sample(false),
+        Some(0) => {
+            bench.open_sample(false);
+            bench.look(Place::Learn);
+        }
+        Some(1) => bench.open_sample(true),
+        Some(2) => bench.open_sample(false),
         Some(_) => bench.opening = !bench.opening,
         None => {}
     }

@@ -7,14 +7,16 @@ use eframe::egui::{self, Align, Context, Layout, Panel, RichText, ScrollArea, Ui
 use super::actions::{self, Given};
 use super::browse::{Browsing, Field, Finished};
 use super::choices::Choices;
-use super::controls::{banner_ui, primary_ui};
+use super::controls::{banner_ui, choice_ui, primary_ui};
 use super::drops::{self, Reading};
+use super::glossary::label_ui;
 use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
 use super::memory::Memory;
 use super::palette::{self, Palette};
 use super::screens::{self, Beside, ResultView, Tab};
 use super::theme::{self, Tone, Type};
+use super::tutorial::{Tutorial, lesson_ui};
 use super::{help, keep, rail, status, top_bar, welcome};
 use crate::session::{Command, CommandKind, Project, Stage, Step, StepState, Unfinished, View};
 
@@ -40,11 +42,13 @@ pub enum Place {
     Images,
     /// The files of every model.
     Compare,
+    /// The tutorial's overview.
+    Learn,
 }
 
 impl Place {
     /// Those below the steps.
-    pub const BELOW: [Self; 2] = [Self::Images, Self::Compare];
+    pub const BELOW: [Self; 3] = [Self::Images, Self::Compare, Self::Learn];
 
     /// As the rail names it.
     pub fn title(self) -> &'static str {
@@ -52,6 +56,7 @@ impl Place {
             Self::Step => "Steps",
             Self::Images => "Images",
             Self::Compare => "Compare",
+            Self::Learn => "Learn",
         }
     }
 
@@ -61,6 +66,7 @@ impl Place {
             Self::Step => "",
             Self::Images => "What does the model see?",
             Self::Compare => "What did each run give, and what does each model weigh?",
+            Self::Learn => "How does quantization work, and how is it done?",
         }
     }
 }
@@ -95,6 +101,8 @@ pub struct Workbench {
     pub(super) runs: screens::RunsScreen,
     pub(super) palette: Palette,
     pub(super) help: bool,
+    /// The lesson that is open.
+    pub tutorial: Tutorial,
     /// What is remembered from one start to the next.
     pub memory: Memory,
     /// What was last worked on in the project, when the window was opened or the project chosen.
@@ -137,6 +145,7 @@ impl Workbench {
             runs: screens::RunsScreen::default(),
             palette: Palette::default(),
             help: false,
+            tutorial: Tutorial::default(),
             memory: Memory::default(),
             unfinished: None,
             notice: None,
@@ -210,7 +219,10 @@ impl Workbench {
     }
 
     pub(super) fn request(&mut self, request: Request) {
-        self.following &= !matches!(request, Request::Cancel);
+        if let Request::Cancel = request {
+            self.following = false;
+            self.tutorial.stop();
+        }
         self.requests.push(request);
     }
 
@@ -341,6 +353,7 @@ impl Workbench {
 pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     bench.follow(view);
     bench.keep_method(view);
+    bench.attend_lesson(view);
     picked(ui, bench, view);
     drops::drops_ui(ui.ctx(), bench, view);
     keep::keep_ui(ui.ctx(), bench);
@@ -367,13 +380,22 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         });
         return;
     }
-    let rail_width = if narrow { theme::RAIL_NARROW } else { theme::RAIL };
+    // Beside a lesson the step needs the room that words on the rail and the inspector take.
+    let lesson = bench.tutorial.lesson().is_some();
+    let rail_narrow = narrow || lesson && size.x < theme::ROOMY;
+    let rail_width = if rail_narrow { theme::RAIL_NARROW } else { theme::RAIL };
     let frame = theme::panel_frame(ui).inner_margin(egui::Margin::same(8));
     Panel::left("rail").resizable(false).exact_size(rail_width).frame(frame).show(ui, |ui| {
-        ScrollArea::vertical().show(ui, |ui| rail::rail_ui(ui, bench, view, narrow));
+        ScrollArea::vertical().show(ui, |ui| rail::rail_ui(ui, bench, view, rail_narrow));
     });
     // A layer is looked at within a step; the other places need the room.
-    if !narrow && bench.place == Place::Step {
+    if lesson && !narrow {
+        let frame = theme::panel_frame(ui);
+        Panel::right("lesson").default_size(theme::LESSON).size_range(280.0..=560.0).frame(frame).show(ui, |ui| {
+            lesson_ui(ui, bench, view);
+        });
+    }
+    if !narrow && bench.place == Place::Step && (!lesson || size.x >= theme::WIDE) {
         let frame = theme::panel_frame(ui);
         Panel::right("inspector").default_size(theme::INSPECTOR).size_range(220.0..=480.0).frame(frame).show(
             ui,
@@ -383,7 +405,10 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         );
     }
     let frame = theme::ground_frame(ui);
-    egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| centre_ui(ui, bench, view));
+    egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| match lesson && narrow {
+        true => lesson_or_step_ui(ui, bench, view),
+        false => centre_ui(ui, bench, view),
+    });
     if narrow && bench.drawer {
         drawer_ui(ui, bench, view);
     }
@@ -446,6 +471,17 @@ fn drawer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             inspect(ui, bench, view);
         });
     });
+}
+
+/// On a narrow window the lesson and its step take turns.
+fn lesson_or_step_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    ui.horizontal(|ui| {
+        choice_ui(ui, "Show", &[(true, "Lesson"), (false, "Workbench")], &mut bench.tutorial.read);
+    });
+    match bench.tutorial.read {
+        true => lesson_ui(ui, bench, view),
+        false => centre_ui(ui, bench, view),
+    }
 }
 
 fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -511,8 +547,8 @@ fn title_ui(ui: &mut Ui, title: &str, question: &str) {
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         ui.set_max_width((ui.available_width() - 200.0).max(160.0));
-        ui.label(RichText::new(title).font(Type::Display.strong()).color(p.strong));
-        ui.label(RichText::new(question).color(p.weak));
+        label_ui(ui, RichText::new(title).font(Type::Display.strong()).color(p.strong));
+        label_ui(ui, RichText::new(question).color(p.weak));
     });
 }
 

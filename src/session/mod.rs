@@ -5,6 +5,8 @@
 
 mod autosave;
 mod bench;
+mod by_hand;
+mod by_norm;
 mod calibrate;
 mod catalog;
 mod checkpoint;
@@ -28,6 +30,7 @@ mod method;
 mod normalization;
 mod observers;
 mod pick;
+mod plant;
 mod priority;
 mod probe;
 mod project;
@@ -56,6 +59,8 @@ mod worker;
 
 pub use autosave::Unfinished;
 pub use bench::{BenchOptions, BenchSubject, Benchmark, Latency, LayerCost, bench, layer_costs, synthetic_pair};
+pub use by_hand::{DotProduct, Requantization, WeightLoss, dot_product, pixels, requantization, weight_loss};
+pub use by_norm::{FoldExample, Folded, fold_example};
 pub use catalog::{Catalog, PublishedWeights, catalog};
 pub use checkpoint::CheckpointFile;
 pub use classifier::{Classifier, ClassifierOptions};
@@ -75,6 +80,7 @@ pub use measure::{Measured, Side, float_bytes};
 pub use method::{Method, QatTraining};
 pub use observers::ObserverSweep;
 pub use pick::{Opened, PreprocessChoice};
+pub use plant::plant;
 pub use probe::Probe;
 pub use project::{KeptRun, Project, ProjectError, Run};
 pub use promise::{Goal, Outcome, Promise, PromiseOf, Trial, Verified, promise};
@@ -104,9 +110,11 @@ pub use crate::graph::{
     ActivationSpec, BITS, FEWEST_BITS, ObserverKind, PERCENTILE, QatLevels, Scheme, StepSize, WeightSpec,
 };
 pub use crate::int8_model::{Likely, likeliest};
+pub use crate::kernels::float::{Grid, to_grid, to_grid_grad};
 pub use crate::quant::{
-    Backend, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, LayerReport, Observers, Override,
-    Pattern, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
+    Backend, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, Histogram, LayerReport, Observers,
+    Override, Pattern, Planted, Problem, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
+    fake_quantize_weight, quantize_weight,
 };
 pub use crate::train::{
     EpochReport, FakeQuantRange, Frozen, Optimizer, QatConfig, RangeReport, Score, TrainConfig, TrainEvent,

@@ -15,6 +15,8 @@ mod screens;
 mod server;
 mod snapshot;
 mod speed;
+mod tutorial;
+mod tutorial_checks;
 mod window;
 
 use eframe::egui::{self, Theme, Ui};

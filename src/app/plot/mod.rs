@@ -17,6 +17,7 @@ mod table;
 use eframe::egui::{Align, Label, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
 use egui_plot::{GridInput, GridMark, HoverPosition, Plot, PlotPoint};
 
+use super::glossary::explain;
 use super::number;
 use super::theme::{self, Type};
 
@@ -55,7 +56,8 @@ pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl Fn() -> Tab
         asked = save::menu_ui(ui, title, kinds);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             let text = RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong);
-            ui.add(Label::new(text).truncate());
+            let shown = ui.add(Label::new(text).truncate());
+            explain(ui, shown, title);
         });
     });
     if asked == Some(Kind::Csv) {

@@ -5,6 +5,7 @@ use super::saturation::saturation_ui;
 use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{BarItem, bars_beside_ui, bars_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -129,7 +130,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
         ui.label(RichText::new("difference").font(Type::Small.strong()).color(p.weak));
         ui.end_row();
         for (name, a, b, d, good) in rows {
-            ui.label(RichText::new(name).color(p.weak));
+            label_ui(ui, RichText::new(name).color(p.weak));
             ui.label(RichText::new(a).font(Type::Display.strong()).color(p.strong));
             ui.label(RichText::new(b).font(Type::Display.strong()).color(p.strong));
             let ink = if good { p.strong } else { Tone::Trouble.ink(p.dark) };

@@ -4,6 +4,7 @@ use egui_extras::{Column, TableBuilder};
 use super::site::site_ui;
 use super::{graphs, halves_ui, prose, warnings_ui};
 use crate::app::controls::layer_name_ui;
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
@@ -121,7 +122,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> 
             .header(LINE, |mut header| {
                 for head in ["", "layer", "pattern, or why not", "largest |\u{394}|"] {
                     header.col(|ui| {
-                        ui.label(RichText::new(head).font(Type::Small.font()).color(p.weak));
+                        label_ui(ui, RichText::new(head).font(Type::Small.font()).color(p.weak));
                     });
                 }
             })

@@ -5,6 +5,7 @@ use egui_extras::{Column, TableBuilder};
 
 use super::prose;
 use crate::app::controls::{layer_name_ui, pick_ui};
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
@@ -119,7 +120,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
             .header(LINE, |mut header| {
                 for (head, _) in heads {
                     header.col(|ui| {
-                        ui.label(RichText::new(head).font(Type::Small.font()).color(weak));
+                        label_ui(ui, RichText::new(head).font(Type::Small.font()).color(weak));
                     });
                 }
             })

@@ -30,12 +30,15 @@ mod weights;
 use eframe::egui::{self, Button, RichText, ScrollArea, Ui};
 
 use super::controls::{banner_ui, primary_ui};
+use super::glossary::{label_ui, words_ui};
 use super::theme::{self, Tone};
 use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
 
 pub use beside::Beside;
 pub use calibrate::CalibrateScreen;
+pub(super) use clip::{decibels, figures_small_ui, levels as levels_of};
+pub(super) use code::code_of;
 pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
@@ -43,7 +46,7 @@ pub(super) use layers::PrepareScreen;
 pub(super) use qat::QatScreen;
 pub use result::{ResultScreen, ResultView};
 pub use runs::RunsScreen;
-pub(super) use site::FuseScreen;
+pub(super) use site::{FuseScreen, fold_of};
 pub(super) use stubs::StubsScreen;
 
 /// Three ways to look at a step.
@@ -206,6 +209,7 @@ pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: P
         Place::Step => screen_ui(ui, bench, view),
         Place::Images => images::images_ui(ui, bench, view),
         Place::Compare => scrolled(ui, |ui| compare::place_ui(ui, bench, view)),
+        Place::Learn => super::tutorial::learn_ui(ui, bench, view),
     }
 }
 
@@ -265,7 +269,7 @@ fn prose(ui: &mut Ui, text: &str) {
     let weak = theme::palette(ui).weak;
     ui.scope(|ui| {
         ui.set_max_width(ui.available_width().min(560.0));
-        ui.add(egui::Label::new(RichText::new(text).color(weak)).wrap());
+        words_ui(ui, text, theme::Type::Body.font(), weak);
     });
 }
 
@@ -290,5 +294,5 @@ fn stacked(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
 fn heading(ui: &mut Ui, text: &str) {
     let strong = theme::palette(ui).strong;
     ui.add_space(theme::GRID);
-    ui.label(RichText::new(text).font(theme::Type::Body.strong()).color(strong));
+    label_ui(ui, RichText::new(text).font(theme::Type::Body.strong()).color(strong));
 }

@@ -6,6 +6,7 @@ use eframe::egui::{Grid, RichText, ScrollArea, Ui, vec2};
 
 use super::{heading, prose};
 use crate::app::controls::{choice_ui, figures_ui, number_ui};
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{Curve, Mark, curves_marked_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -58,7 +59,7 @@ fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
     let spacing = vec2(theme::PADDING, theme::GAP);
     Grid::new("qat").num_columns(2).spacing(spacing).min_row_height(theme::CHOICE).show(ui, |ui| {
         let weak = theme::palette(ui).weak;
-        ui.label(RichText::new("Freeze").color(weak));
+        label_ui(ui, RichText::new("Freeze").color(weak));
         ui.horizontal_wrapped(|ui| {
             let (mut observers, mut bn) = (config.freeze_observers, config.freeze_bn);
             number_ui(ui, "ranges after epoch", &mut observers, 1..=1000, 0.1);
@@ -72,11 +73,11 @@ fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
             }
         });
         ui.end_row();
-        ui.label(RichText::new("Step size").color(weak));
+        label_ui(ui, RichText::new("Step size").color(weak));
         let steps = [(StepSize::MovingAverage, "From the range"), (StepSize::Learned, "Learnt (LSQ)")];
         choice_ui(ui, "Step size", &steps, &mut qat.step);
         ui.end_row();
-        ui.label(RichText::new("Levels").color(weak));
+        label_ui(ui, RichText::new("Levels").color(weak));
         let levels = [(QatLevels::Int8, "As int8 has them"), (QatLevels::PyTorch, "As PyTorch")];
         choice_ui(ui, "Levels", &levels, &mut qat.levels);
         ui.end_row();

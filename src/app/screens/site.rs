@@ -131,6 +131,14 @@ fn factors_ui(ui: &mut Ui, bench: &mut Workbench, site: &FuseSite, conv: &crate:
     }
 }
 
+/// How batch norm folds into one channel of a site: its weight farthest from zero, and its bias. `None` without batch norm.
+pub(in crate::app) fn fold_of(before: &Graph, site: &FuseSite, channel: usize) -> Option<[String; 2]> {
+    let (conv, bn) = norm(before, site)?;
+    let [_, weight, _, bias] = Numbers::of(conv, bn, channel)?.lines();
+    let behind = |line: &str| line.trim_start().trim_start_matches("= ").to_owned();
+    Some([format!("W\u{2032} = {}", behind(&weight)), format!("b\u{2032} = {}", behind(&bias))])
+}
+
 /// One channel's numbers, and its weight farthest from zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Numbers {
