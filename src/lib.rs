@@ -7,6 +7,7 @@ pub mod cli;
 pub mod data;
 pub mod download;
 pub mod exec;
+pub mod export;
 pub mod graph;
 pub mod int8_model;
 pub mod kernels;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("graph", &[]),
     ("chart", &[]),
     ("kernels", &[]),
@@ -16,17 +16,33 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("exec", &["graph", "kernels"]),
     ("train", &["graph", "quant", "exec", "data"]),
     ("analysis", &["graph", "quant", "exec", "data"]),
+    ("export", &["graph"]),
     ("int8_model", &["graph", "data", "weights", "exec"]),
     (
         "session",
-        &["graph", "kernels", "data", "zoo", "weights", "quant", "exec", "train", "analysis", "download", "int8_model"],
+        &[
+            "graph",
+            "kernels",
+            "data",
+            "zoo",
+            "weights",
+            "quant",
+            "exec",
+            "train",
+            "analysis",
+            "export",
+            "chart",
+            "download",
+            "int8_model",
+        ],
     ),
     ("cli", &["session"]),
     ("app", &["session", "graph", "chart"]),
 ];
 
 /// Crates that only these rooms may name.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 11] = [
+    ("prost", &["export"]),
     ("resvg", &["chart"]),
     ("thread_priority", &["session"]),
     ("candle_core", &["exec", "train"]),

@@ -6,7 +6,7 @@ use eframe::egui::{Context, Key, KeyboardShortcut, Modifiers, Theme};
 
 use super::browse::Field;
 use super::memory::{ZOOM_STEP, clamp_zoom};
-use super::screens::{self, Tab};
+use super::screens::{self, Beside, Tab};
 use super::workbench::{Place, Request, Workbench};
 use crate::session::{Backend, Command, CommandKind, ModelId, Step, View};
 
@@ -62,6 +62,8 @@ pub enum Action {
     Qconfig(Backend),
     /// Quantize after training, or train with fake quantization (`true`).
     Method(bool),
+    /// Write something beside the int8 file.
+    Beside(Beside),
     /// Select a node of the graph.
     Node(String),
     /// Open a file or folder by the path that was typed, for what it is.
@@ -105,6 +107,7 @@ impl Action {
         all.extend(ModelId::ALL.map(Self::Model));
         all.extend(Backend::ALL.map(Self::Qconfig));
         all.extend([false, true].map(Self::Method));
+        all.extend(Beside::ALL.map(Self::Beside));
         let graph = view.stage().map(|s| s.graph());
         all.extend(graph.iter().flat_map(|g| &g.nodes).map(|n| Self::Node(n.name.clone())));
         all
@@ -160,6 +163,7 @@ impl Action {
             Self::Qconfig(backend) => format!("Qconfig {backend}"),
             Self::Method(false) => "Method: post-training quantization (PTQ)".to_owned(),
             Self::Method(true) => "Method: quantization-aware training (QAT)".to_owned(),
+            Self::Beside(what) => format!("{} beside the int8 file", what.title()),
             Self::Node(name) => name.clone(),
             Self::File(path) => path.display().to_string(),
             Self::Sample(true) => "Quantize the sample now".to_owned(),
@@ -174,7 +178,7 @@ impl Action {
         match self {
             Self::Go(_) => "step",
             Self::Look(_) | Self::Tab(_) => "screen",
-            Self::Browse(_) | Self::File(_) => "file",
+            Self::Browse(_) | Self::File(_) | Self::Beside(_) => "file",
             Self::Model(_) => "model",
             Self::Qconfig(_) => "qconfig",
             Self::Method(_) => "method",
@@ -227,6 +231,7 @@ impl Action {
             | Self::Model(_)
             | Self::Qconfig(_)
             | Self::Method(_)
+            | Self::Beside(_)
             | Self::Node(_)
             | Self::File(_)
             | Self::Sample(_)
@@ -248,6 +253,7 @@ impl Action {
             Self::Undo => undo(view).is_some_and(|step| view.allows(CommandKind::BackTo(step))),
             Self::Redo => view.allows(CommandKind::Redo),
             Self::Save => view.allows(CommandKind::Save),
+            Self::Beside(_) => bench.result.written.can(view),
             Self::Browse(_) | Self::Model(_) | Self::File(_) | Self::Sample(_) => view.running.is_none(),
             // Once something else is open it would be taken away.
             Self::Continue => !open && view.running.is_none() && bench.unfinished.is_some(),
@@ -282,6 +288,10 @@ impl Action {
             Self::Undo => bench.requests_of(undo(view).map(Command::BackTo)),
             Self::Redo => bench.ask(Command::Redo),
             Self::Save => bench.ask(Command::Save(bench.choices.out())),
+            Self::Beside(what) => {
+                bench.go(Step::Convert);
+                bench.write_beside(*what, view, ctx);
+            }
             Self::Fit => bench.panes.iter_mut().for_each(|pane| pane.fit()),
             Self::Find => {
                 bench.place = Place::Step;

@@ -1,5 +1,7 @@
 //! Numbers as the window writes them: three significant digits, units always, thin spaces, never "NaN" or "inf".
 
+pub use crate::session::wilson;
+
 /// Between a number and its unit, and between groups of three digits.
 pub const THIN: char = '\u{2009}';
 /// A true minus sign, as wide as a plus.
@@ -109,15 +111,6 @@ pub fn times(ratio: f64) -> String {
     if ratio.is_finite() { format!("{ratio:.1}\u{d7}") } else { NONE.to_owned() }
 }
 
-/// Wilson's 95 % interval of a fraction of `n`: where the true share is likely to be.
-pub fn wilson(fraction: f64, n: usize) -> (f64, f64) {
-    const Z2: f64 = 1.959_964 * 1.959_964;
-    let n = n.max(1) as f64;
-    let middle = (fraction + Z2 / (2.0 * n)) / (1.0 + Z2 / n);
-    let half = (Z2 * (fraction * (1.0 - fraction) / n + Z2 / (4.0 * n * n))).sqrt() / (1.0 + Z2 / n);
-    ((middle - half).max(0.0), (middle + half).min(1.0))
-}
-
 /// Dimensions with the multiplication sign: `64×3×7×7`.
 pub fn dims(shape: &[usize]) -> String {
     shape.iter().map(usize::to_string).collect::<Vec<_>>().join("\u{d7}")
@@ -175,14 +168,6 @@ mod tests {
         for (x, expected) in cases {
             assert_eq!(number(x), expected, "{x}");
         }
-    }
-
-    /// Of 90 of 100 it is 0.8256 to 0.9448.
-    #[test]
-    fn the_interval_is_wilsons() {
-        let (low, high) = wilson(0.9, 100);
-        assert!((low - 0.8256).abs() < 1e-4 && (high - 0.9448).abs() < 1e-4, "{low} {high}");
-        assert!((wilson(1.0, 10).1 - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{self, Align, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
+use eframe::egui::{self, Align, Context, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
 
 use super::actions::{self, Given};
 use super::browse::{Browsing, Field, Finished};
@@ -13,7 +13,7 @@ use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
 use super::memory::Memory;
 use super::palette::{self, Palette};
-use super::screens::{self, Tab};
+use super::screens::{self, Beside, ResultView, Tab};
 use super::theme::{self, Tone, Type};
 use super::{help, keep, rail, status, top_bar, welcome};
 use crate::session::{Command, CommandKind, Project, Stage, Step, StepState, Unfinished, View};
@@ -153,6 +153,9 @@ impl Workbench {
     pub fn ask(&mut self, command: Command) {
         self.following = matches!(command, Command::RunAll(_));
         self.notice = None;
+        if let Command::Repair(repair) = &command {
+            (self.choices.qconfig, self.choices.repairs) = (repair.qconfig.clone(), repair.repairs.clone());
+        }
         if let Command::Open(_) = command {
             self.memory.note(&self.choices.weights, &self.choices.data);
         }
@@ -164,6 +167,13 @@ impl Workbench {
         if let Some(command) = command {
             self.ask(command);
         }
+    }
+
+    /// Writes something beside the int8 file, and shows on the result's summary what became of it.
+    pub(super) fn write_beside(&mut self, what: Beside, view: &View, ctx: &Context) {
+        let errors = self.result.errors().map(<[_]>::to_vec);
+        self.result.view = ResultView::Summary;
+        self.result.written.start(what, view, errors.as_deref(), ctx);
     }
 
     /// Every step that is left. What is picked is what runs, opened or not.

@@ -2,10 +2,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::{bench::BenchArgs, qat_args::QatArgs, quant_args::QuantArgs};
+use super::{
+    bench::BenchArgs, code::CodeArgs, export::ExportArgs, outputs::OutputArgs, qat_args::QatArgs,
+    quant_args::QuantArgs, run::RunArgs,
+};
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
-    Project, Recipe, Session, Source, Study, TrainConfig, WeightsChoice,
+    Recipe, ReopenOptions, Repairs, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -32,6 +35,12 @@ pub enum CommandLine {
     Eval(EvalArgs),
     /// The five likeliest classes of each image
     Classify(ClassifyArgs),
+    /// Writes a file that other tools open, reads it back and says how both agree
+    Export(ExportArgs),
+    /// Carries out a saved recipe: the same int8 file, byte for byte
+    Run(RunArgs),
+    /// Print a recipe as a script of PyTorch's that does the same
+    Code(CodeArgs),
     /// What is inside an int8 file or a state dict
     Inspect(InspectArgs),
     /// The zoo, with parameters, multiply-accumulates and file sizes
@@ -40,6 +49,8 @@ pub enum CommandLine {
     Sizes(ModelsArgs),
     /// Milliseconds from float image to float logits, float and int8 in turns
     Bench(BenchArgs),
+    /// Which layers an int8 file loses by, and how sure that is
+    Analyze(AnalyzeArgs),
 }
 
 /// How images become numbers.
@@ -157,25 +168,6 @@ pub struct HeadArgs {
     pub reinit_head: bool,
 }
 
-/// Where runs are kept.
-#[derive(Debug, Args)]
-pub struct ProjectArgs {
-    /// Also keep the run in this project folder: choices and figures as JSON, for the window's Compare page
-    #[arg(long, value_name = "DIR")]
-    project: Option<PathBuf>,
-}
-
-impl ProjectArgs {
-    /// A session that keeps its runs where that was asked for.
-    pub fn session(&self, device: Device) -> Session {
-        let session = Session::new(device);
-        match &self.project {
-            Some(folder) => session.in_project(Project::new(folder)),
-            None => session,
-        }
-    }
-}
-
 /// `octet ptq`
 #[derive(Debug, Args)]
 pub struct PtqArgs {
@@ -196,6 +188,8 @@ pub struct PtqArgs {
     images: ImageArgs,
     #[command(flatten)]
     quant: QuantArgs,
+    #[command(flatten)]
+    repair: RepairArgs,
     /// Batches that the observers see
     #[arg(long, default_value_t = Calibration::default().batches as u32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     calibration_batches: u32,
@@ -204,14 +198,8 @@ pub struct PtqArgs {
     batch: u32,
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// The int8 file [default: MODEL.octet.safetensors]
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
     #[command(flatten)]
-    pub project: ProjectArgs,
-    /// Print one JSON value
-    #[arg(long)]
-    pub json: bool,
+    pub outputs: OutputArgs,
 }
 
 impl PtqArgs {
@@ -224,6 +212,7 @@ impl PtqArgs {
             data: self.data.source(),
             preprocess: self.images.choice(),
             qconfig: self.quant.qconfig(),
+            repairs: self.repair.repairs(),
             calibration: Calibration {
                 batches: self.calibration_batches as usize,
                 batch: self.batch as usize,
@@ -241,15 +230,35 @@ impl PtqArgs {
     /// A sentence that says which do not.
     pub fn check(&self) -> Result<(), String> {
         self.quant.check()?;
-        match (&self.out, self.quant.qconfig().study()) {
+        match (&self.outputs.out, self.quant.qconfig().study()) {
             (Some(out), Some(study @ Study::AffineWeights)) => Err(format!("--out {}: {study}", out.display())),
             (Some(_), Some(Study::FewerBits { .. }) | None) | (None, _) => Ok(()),
         }
     }
+}
 
-    /// Where the int8 file goes.
-    pub fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.octet.safetensors", self.model)))
+/// What is repaired on the way to int8.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Cross-layer equalization: channels scaled so that neighbouring layers have equal ranges
+    #[arg(long)]
+    equalize: bool,
+    /// Empirical bias correction: what rounding moved the mean by is taken back
+    #[arg(long)]
+    correct_bias: bool,
+    /// Layers whose rounding is learnt (AdaRound): names, separated by commas
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    adaround: Vec<String>,
+}
+
+impl RepairArgs {
+    /// As the recipe has them.
+    pub fn repairs(&self) -> Repairs {
+        Repairs {
+            equalize: self.equalize,
+            correct_bias: self.correct_bias,
+            adaround: self.adaround.iter().cloned().collect(),
+        }
     }
 }
 
@@ -470,6 +479,52 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// `octet analyze`
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// An int8 file
+    pub file: PathBuf,
+    /// The float weights that it was made from [default: those that its recipe names]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// A folder of class folders, a CIFAR-10 binary file or folder [default: the recipe's]
+    #[arg(long, value_name = "DIR|FILE")]
+    data: Option<PathBuf>,
+    /// Held-out images that the sweeps over the layers see
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub images: u32,
+    /// Search for the smallest and fastest int8 model that loses at most so many points against float, verified on images
+    /// that the search never saw
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    pub promise: Option<f64>,
+    /// Where the int8 file that keeps the promise goes; nothing is written where none does
+    #[arg(long, value_name = "FILE", requires = "promise")]
+    pub out: Option<PathBuf>,
+    /// Which held-out images a promise is searched on and which verify it
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Accuracy against the number of calibration images, for three choices of them
+    #[arg(long)]
+    pub calibration: bool,
+    /// Threads of the int8 engine [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl AnalyzeArgs {
+    /// How to open the file again.
+    pub fn options(&self) -> ReopenOptions {
+        ReopenOptions {
+            weights: self.weights.clone(),
+            data: self.data.clone().map(Source::Path),
+            threads: self.threads.map_or(0, usize::from),
+        }
+    }
+}
+
 /// `octet models` and `octet sizes`
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
@@ -500,6 +555,14 @@ pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
         Ok(_) | Err(_) => Err(format!("`{text}`: expected a number above zero")),
+    }
+}
+
+/// Points of accuracy, as a fraction.
+fn points(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=100.0).contains(&v) => Ok(v / 100.0),
+        Ok(_) | Err(_) => Err(format!("`{text}`: expected points of accuracy, 0 to 100")),
     }
 }
 

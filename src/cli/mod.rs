@@ -3,19 +3,25 @@
 //! `--json` prints one JSON value on standard output; progress and messages go to standard error. Exit codes: 0 done,
 //! 1 a failure said in one sentence, 2 a wrong flag.
 
+mod analyze;
 mod args;
 mod bench;
 mod classify;
+mod code;
 mod download;
 mod eval;
+mod export;
 mod inspect;
 mod models;
+mod outputs;
 mod progress;
+mod promise;
 mod ptq;
 mod qat;
 mod qat_args;
 mod quant_args;
 mod result;
+mod run;
 mod sizes;
 mod train;
 
@@ -40,10 +46,14 @@ pub fn run(command: &CommandLine) -> ExitCode {
         CommandLine::Train(args) => train::run(args),
         CommandLine::Eval(args) => eval::run(args),
         CommandLine::Classify(args) => classify::run(args),
+        CommandLine::Export(args) => export::run(args),
+        CommandLine::Run(args) => run::run(args),
+        CommandLine::Code(args) => code::run(args),
         CommandLine::Inspect(args) => inspect::run(args),
         CommandLine::Models(args) => models::run(args),
         CommandLine::Sizes(args) => sizes::run(args),
         CommandLine::Bench(args) => bench::run(args),
+        CommandLine::Analyze(args) => analyze::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,10 +37,10 @@ pub fn open(session: &mut Session, recipe: Recipe) -> Result<(), SessionError> {
 pub fn require_folder(out: &Path) -> anyhow::Result<()> {
     let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        anyhow::bail!("{}: its folder does not exist: create it, or name another file with --out", out.display());
+        anyhow::bail!("{}: its folder does not exist: create it, or name another file", out.display());
     }
     if out.is_dir() {
-        anyhow::bail!("{}: is a folder: name a file with --out", out.display());
+        anyhow::bail!("{}: is a folder: name a file", out.display());
     }
     Ok(())
 }
@@ -65,7 +65,8 @@ impl Line {
         self.draw(&format!("{:.1} of {:.1} MB{rate}{left}", mb(t.bytes as f64), mb(t.total as f64)));
     }
 
-    fn show(&mut self, event: &Event) {
+    /// What happened.
+    pub fn show(&mut self, event: &Event) {
         match event {
             Event::Transfer(transfer) => self.transfer(*transfer),
             Event::Progress(p) => self.draw(&format!("{} {}/{}", p.what, p.done, p.total)),
@@ -103,16 +104,29 @@ impl Line {
             }
             // The sentence of a failure is printed once, at the end.
             Event::Failed { .. } | Event::Cancelled(_) | Event::Finished(_) => self.clear(),
+            Event::Repaired(r) => {
+                let percent = |a: Option<f64>| a.map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0));
+                self.say(&format!(
+                    "{}: {} before, {} after ({:.1} s)",
+                    r.title,
+                    percent(r.before),
+                    percent(r.after),
+                    r.seconds
+                ));
+            }
             Event::Started(_)
             | Event::Recipe(_)
             | Event::WentBack { .. }
             | Event::Redone(_)
+            | Event::Restored(_)
+            | Event::RepairUndone
             | Event::Observed { .. }
             | Event::IfConverted(_) => {}
         }
     }
 
-    fn draw(&mut self, text: &str) {
+    /// Text that the next one replaces, on a terminal.
+    pub fn draw(&mut self, text: &str) {
         if self.terminal {
             eprint!("\r\x1b[K{text}");
             // Progress is a courtesy: a closed standard error is no failure.
@@ -129,7 +143,8 @@ impl Line {
         }
     }
 
-    fn say(&mut self, text: &str) {
+    /// A line that stays.
+    pub fn say(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
     }

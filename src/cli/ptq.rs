@@ -1,18 +1,30 @@
 use clap::{CommandFactory, error::ErrorKind};
 use serde_json::json;
 
-use super::{Cli, args::PtqArgs, print_json, print_line, progress, result};
-use crate::session::{Command, Measured, Stage, StudyResult};
+use super::{
+    Cli,
+    args::{MachineArgs, PtqArgs},
+    outputs::OutputArgs,
+    print_json, print_line, progress, result,
+};
+use crate::session::{Command, Measured, Recipe, Stage, StudyResult};
 
 pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
     if let Err(conflict) = args.check() {
         Cli::command().error(ErrorKind::ArgumentConflict, conflict).exit();
     }
-    let out = args.out();
-    progress::require_folder(&out)?;
-    let mut session = args.project.session(args.machine.device());
-    progress::apply(&mut session, Command::Open(Box::new(args.recipe())))?;
+    carry_out(args.recipe(), &args.machine, &args.outputs)
+}
+
+/// Every step of `recipe`.
+pub fn carry_out(recipe: Recipe, machine: &MachineArgs, outputs: &OutputArgs) -> anyhow::Result<()> {
+    outputs.begin(&recipe)?;
+    let model = recipe.model;
+    let out = outputs.int8_file(model);
+    let mut session = outputs.session(machine.device());
+    progress::apply(&mut session, Command::Open(Box::new(recipe)))?;
     progress::apply(&mut session, Command::RunAll(out))?;
+    outputs.end(&session)?;
     let stage = session.stage()?.clone();
     let outcome = match stage.as_ref() {
         Stage::Saved { measured, study, .. } => {
@@ -27,10 +39,10 @@ pub fn run(args: &PtqArgs) -> anyhow::Result<()> {
         | Stage::Calibrated { .. }
         | Stage::Trained { .. } => anyhow::bail!("the run ended before its file was saved"),
     };
-    if !args.json {
+    if !outputs.json {
         return print_table(&outcome);
     }
-    let mut report = result::report(args.model, &session, outcome.float, outcome.measured);
+    let mut report = result::report(model, &session, outcome.float, outcome.measured);
     if let Some(study) = &outcome.study {
         report["fake"] = json!({ "accuracy": study.accuracy });
         report["study"] = json!(study.study.to_string());

@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{
-    args::{CheckpointArgs, DataArgs, HeadArgs, ImageArgs, MachineArgs, ProjectArgs, RuleArgs, positive},
+    args::{CheckpointArgs, DataArgs, HeadArgs, ImageArgs, MachineArgs, RuleArgs, positive},
+    outputs::OutputArgs,
     quant_args::QuantArgs,
 };
 use crate::session::{
@@ -38,14 +39,8 @@ pub struct QatArgs {
     checkpoint: CheckpointArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// The int8 file [default: MODEL.octet.safetensors]
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
     #[command(flatten)]
-    pub project: ProjectArgs,
-    /// Print one JSON value
-    #[arg(long)]
-    pub json: bool,
+    pub outputs: OutputArgs,
 }
 
 /// How fake quantization goes along with training.
@@ -142,10 +137,5 @@ impl QatArgs {
     /// Where training keeps its state.
     pub fn checkpoint(&self) -> Option<CheckpointFile> {
         self.checkpoint.file()
-    }
-
-    /// Where the int8 file goes.
-    pub fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.octet.safetensors", self.model)))
     }
 }

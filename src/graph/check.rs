@@ -117,7 +117,6 @@ fn check_numeric(graph: &Graph, node: &Node, converted: bool) -> Result<(), Grap
     }
     match &node.op {
         Op::Input if int8 => return refuse("an image comes in as float"),
-        Op::BatchNorm2d(_) if int8 => return refuse("batch norm has no int8 kernel: fuse it first"),
         Op::DeQuantStub if int8 => return refuse("its output is float"),
         Op::Input
         | Op::QuantStub

@@ -7,6 +7,7 @@
 //!
 //! This is the only room with `unsafe`. It knows bytes and strides; it must not know graphs, files or models.
 
+mod affine;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -34,6 +35,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use affine::Affine;
 pub use border::{dequantize_values, quantize_values};
 pub use depthwise::Depthwise;
 pub use fake::fake_quantize;

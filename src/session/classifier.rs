@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::pick::PreprocessChoice;
+use super::torch_model::{self, TorchModel};
 use super::{Opened, SessionError, catalog};
 use crate::data::{Dataset, Image, Preprocess, Source};
 use crate::exec::float::{Device, Model};
@@ -13,7 +14,7 @@ use crate::zoo::{self, ModelConfig, ModelId};
 /// How to open a file as a classifier.
 #[derive(Clone, Debug)]
 pub struct ClassifierOptions {
-    /// The architecture of a float state dict; `None` for an int8 file, which knows its own.
+    /// The architecture of a state dict; `None` for an int8 file, which knows its own.
     pub model: Option<ModelId>,
     /// Must agree with the file where it is said.
     pub classes: Option<usize>,
@@ -27,7 +28,7 @@ pub struct ClassifierOptions {
     pub threads: usize,
 }
 
-/// A file that names images: an int8 file, or a float state dict with its architecture.
+/// A file that names images: an int8 file, or a state dict with its architecture, float or quantized by PyTorch.
 #[derive(Debug)]
 pub struct Classifier {
     engine: Engine,
@@ -53,7 +54,7 @@ impl Classifier {
     /// Those of reading and planning; [`SessionError::Classes`] where `classes` contradicts the file.
     pub fn open(file: &Path, options: &ClassifierOptions) -> Result<Self, SessionError> {
         let this = match options.model {
-            Some(model) => Self::open_float(file, model, options)?,
+            Some(model) => Self::open_state_dict(file, model, options)?,
             None => Self::open_int8(file, options)?,
         };
         match options.classes {
@@ -84,12 +85,19 @@ impl Classifier {
         Ok(Self { engine: Engine::Int8(Box::new(plan)), graph, labels, preprocess, caution: None })
     }
 
-    fn open_float(file: &Path, model: ModelId, options: &ClassifierOptions) -> Result<Self, SessionError> {
-        let dict = weights::read(file)?;
+    fn open_state_dict(file: &Path, model: ModelId, options: &ClassifierOptions) -> Result<Self, SessionError> {
         let published = catalog()?.recognize(model, file);
         let default = published.map_or(options.default, |weights| weights.preprocess(options.default));
         let preprocess = options.preprocess.resolve(default);
         preprocess.check()?;
+        let dict = match torch_model::read(file, model, options.classes, preprocess.size)? {
+            TorchModel::Float(dict) => dict,
+            TorchModel::Int8(graph) => {
+                let plan = Plan::new(&graph, &PlanOptions { isa: None, threads: options.threads })?;
+                let labels = (0..graph.classes()).map(|i| i.to_string()).collect();
+                return Ok(Self { engine: Engine::Int8(Box::new(plan)), graph, labels, preprocess, caution: None });
+            }
+        };
         let classes = weights::classes(&dict).or(options.classes).unwrap_or(1000);
         let graph = zoo::build(model, ModelConfig { classes, size: preprocess.size })?;
         let caution = weights::caution(&graph, &dict);

@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
-use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Stage, Step, Unfinished};
+use super::{
+    Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Repair, Stage, Step, Unfinished,
+};
 use crate::download::Place;
 use crate::quant::{FuseOptions, QConfig, Range};
 use crate::train::TrainConfig;
@@ -41,6 +43,10 @@ pub enum Command {
     TrainQat(QatTraining),
     /// Step 6, first half.
     Convert,
+    /// Repairs a converted model: runs the steps that this changes again, up to conversion, and measures before and after.
+    Repair(Box<Repair>),
+    /// Brings back what was before the last repair.
+    UndoRepair,
     /// Step 6, second half: writes the file, reads it back, measures it.
     Save(PathBuf),
     /// Undoes every step after this one.
@@ -84,6 +90,8 @@ pub enum CommandKind {
     SetRange,
     TrainQat,
     Convert,
+    Repair,
+    UndoRepair,
     Save,
     BackTo(Step),
     Redo,
@@ -112,6 +120,8 @@ impl Command {
             Self::SetRange(..) => CommandKind::SetRange,
             Self::TrainQat(_) => CommandKind::TrainQat,
             Self::Convert => CommandKind::Convert,
+            Self::Repair(_) => CommandKind::Repair,
+            Self::UndoRepair => CommandKind::UndoRepair,
             Self::Save(_) => CommandKind::Save,
             Self::BackTo(step) => CommandKind::BackTo(*step),
             Self::Redo => CommandKind::Redo,
@@ -142,6 +152,8 @@ impl CommandKind {
             Self::SetRange => "set a range",
             Self::TrainQat => "train with fake quantization",
             Self::Convert => "convert",
+            Self::Repair => "repair",
+            Self::UndoRepair => "undo a repair",
             Self::Save => "save",
             Self::BackTo(_) => "go back",
             Self::Redo => "redo",
@@ -181,6 +193,8 @@ impl Stage {
             CommandKind::TrainQat => at(Step::Calibrate) && self.is_qat(),
             CommandKind::SetRange => done == Some(Step::Calibrate) && !self.is_qat(),
             CommandKind::Convert => at(Step::Convert),
+            CommandKind::Repair => done == Some(Step::Convert) && !self.is_qat() && !self.is_study_alone(),
+            CommandKind::UndoRepair => done == Some(Step::Convert),
             CommandKind::Save => done == Some(Step::Convert) && !self.is_study_alone(),
             CommandKind::BackTo(step) => done.is_some_and(|d| step < d),
         }

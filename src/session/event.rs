@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Recipe, Stage, Step};
+use super::{Recipe, Repaired, Stage, Step};
 use crate::download::Transfer;
 use crate::graph::{NodeId, QParams};
 use crate::train::TrainEvent;
@@ -28,6 +28,12 @@ pub enum Event {
     },
     /// A step that was undone is back as it was.
     Redone(Arc<Stage>),
+    /// All stages are these again.
+    Restored(Arc<Vec<Arc<Stage>>>),
+    /// A repair is done, measured before and after.
+    Repaired(Arc<Repaired>),
+    /// The last repair was taken back.
+    RepairUndone,
     /// How far the running command is.
     Progress(Progress),
     /// How far a download is.

@@ -7,7 +7,7 @@ use super::SessionError;
 use crate::analysis::{LayerBound, PairBound, bounds};
 use crate::graph::{Graph, Weight};
 use crate::quant::Override;
-use crate::weights::{self, octet};
+use crate::weights::{self, AnyDict, octet};
 
 /// What is inside a file.
 #[derive(Clone, Debug)]
@@ -61,8 +61,15 @@ pub fn inspect(file: &Path) -> Result<Contents, SessionError> {
             recipe: meta.recipe,
         });
     }
-    let dict = weights::read(file)?;
-    let tensors = dict.iter().map(|(key, tensor)| (key.to_owned(), tensor.shape.clone())).collect();
+    let shapes = |dict: &weights::StateDict| dict.iter().map(|(key, t)| (key.to_owned(), t.shape.clone())).collect();
+    let tensors: Vec<(String, Vec<usize>)> = match weights::read_any(file)? {
+        AnyDict::Float(dict) | AnyDict::Qat(dict) => shapes(&dict),
+        AnyDict::Quantized(dict) => {
+            let mut tensors: Vec<_> = dict.weights.iter().map(|(key, w)| (key.clone(), w.shape.clone())).collect();
+            tensors.extend::<Vec<_>>(shapes(&dict.plain));
+            tensors
+        }
+    };
     Ok(Contents::StateDict { file: path, bytes, tensors })
 }
 

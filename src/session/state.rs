@@ -27,6 +27,10 @@ pub struct Session {
     pub(super) project: Option<Project>,
     /// The file that was downloaded last, and what it is.
     pub(super) fetched: Option<(PathBuf, PublishedWeights)>,
+    /// What was before each repair, the last one last.
+    pub(super) before_repairs: Vec<(Recipe, Vec<Arc<Stage>>)>,
+    /// Whether the steps that run are a repair's.
+    pub(super) repairing: bool,
     /// Where training keeps its state.
     pub(super) checkpoint: Option<CheckpointFile>,
     /// Whether the project keeps how far the session is.
@@ -86,6 +90,8 @@ impl Session {
             undone_recipe: None,
             project: None,
             fetched: None,
+            before_repairs: Vec::new(),
+            repairing: false,
             checkpoint: None,
             autosaves: false,
             autosave_fails: false,
@@ -103,12 +109,22 @@ impl Session {
         &self.recipe
     }
 
+    /// The float model after step 2, not fused; `None` before.
+    pub fn weighted_graph(&self) -> Option<&Arc<crate::graph::Graph>> {
+        self.stage_of(Step::Weights).map(|stage| stage.graph())
+    }
+
     /// What the newest step left.
     ///
     /// # Errors
     /// [`SessionError::NothingOpen`].
     pub fn stage(&self) -> Result<&Arc<Stage>, SessionError> {
         self.history.last().ok_or(SessionError::NothingOpen)
+    }
+
+    /// What each step left, the oldest first.
+    pub fn history(&self) -> &[Arc<Stage>] {
+        &self.history
     }
 
     /// What a user should know, of all steps so far.
@@ -170,6 +186,8 @@ impl Session {
             Command::SetRange(node, range) => self.set_range(&node, range, to),
             Command::TrainQat(training) => self.train_qat(training, to),
             Command::Convert => self.convert(to),
+            Command::Repair(repair) => self.repair(*repair, to),
+            Command::UndoRepair => self.undo_repair(to),
             Command::Save(path) => self.save(&path, to),
             Command::BackTo(step) => self.back_to(step, to),
             Command::Redo => self.redo(to),
@@ -290,6 +308,17 @@ impl Session {
         }
     }
 
+    /// Every stage so far.
+    pub(super) fn stages(&self) -> &[Arc<Stage>] {
+        &self.history
+    }
+
+    /// These are the stages from now on.
+    pub(super) fn set_stages(&mut self, stages: Vec<Arc<Stage>>) {
+        self.history = stages;
+        self.forget_undone();
+    }
+
     /// Keeps the first `stages` stages.
     pub(super) fn rewind(&mut self, stages: usize) {
         self.history.truncate(stages);
@@ -319,6 +348,10 @@ impl Session {
     /// Puts a new stage in its place, dropping what was there and after it.
     pub(super) fn enter(&mut self, stage: Stage, start: Instant, to: &mut Reporter<'_>) {
         let place = stage.done().map_or(0, |s| s.index() + 1);
+        // What is saved is what was repaired; any other step is another model's.
+        if !self.repairing && !matches!(stage, Stage::Saved { .. }) {
+            self.before_repairs.clear();
+        }
         self.rewind(place);
         self.forget_undone();
         let stage = Arc::new(stage);

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use super::stale::Stale;
 use super::{
-    CommandKind, Event, IfConverted, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin,
+    CommandKind, Event, IfConverted, LogLine, ObserverView, Progress, Recipe, Repaired, Stage, Step, StudyResult,
+    WeightsOrigin,
 };
 use crate::download::Transfer;
 use crate::quant::{Study, Warning};
@@ -21,6 +22,8 @@ pub struct View {
     pub(super) stale: Stale,
     /// Steps that are undone and can be brought back.
     pub(super) undone: usize,
+    /// The repairs that can be undone, the last one last.
+    pub repairs: Vec<Arc<Repaired>>,
     /// The running command.
     pub running: Option<CommandKind>,
     /// How far it is.
@@ -114,6 +117,9 @@ impl View {
                 self.set_aside_after(last);
             }
             Event::Redone(stage) => self.bring_back(stage),
+            Event::Restored(stages) => self.restore(&stages),
+            Event::Repaired(repaired) => self.repairs.push(repaired),
+            Event::RepairUndone => drop(self.repairs.pop()),
             Event::Progress(progress) => {
                 self.progress = Some(progress);
                 self.transfer = None;
@@ -162,7 +168,11 @@ impl View {
 
     /// Whether a command can be given now.
     pub fn allows(&self, kind: CommandKind) -> bool {
-        let undone = self.undone > 0 || kind != CommandKind::Redo;
+        let undone = match kind {
+            CommandKind::Redo => self.undone > 0,
+            CommandKind::UndoRepair => !self.repairs.is_empty(),
+            _ => true,
+        };
         let allowed = self.stage().map_or(kind.needs_nothing(), |stage| stage.allows(kind));
         self.running.is_none() && undone && allowed
     }
@@ -187,8 +197,17 @@ impl View {
         })
     }
 
+    /// Puts these in the place of all stages.
+    fn restore(&mut self, stages: &[Arc<Stage>]) {
+        self.undone = 0;
+        self.stages = std::array::from_fn(|i| stages.get(i).cloned());
+    }
+
     fn enter(&mut self, stage: Arc<Stage>, seconds: f64) {
         self.undone = 0;
+        if self.running != Some(CommandKind::Repair) && !matches!(*stage, Stage::Saved { .. }) {
+            self.repairs.clear();
+        }
         match stage.done() {
             None => {
                 let same = self.stages[0].as_ref().is_some_and(|old| old.graph().name == stage.graph().name);
@@ -243,7 +262,7 @@ impl CommandKind {
             Self::Fuse => Some(Step::Fuse),
             Self::Prepare => Some(Step::Prepare),
             Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
-            Self::Convert | Self::Save => Some(Step::Convert),
+            Self::Convert | Self::Save | Self::Repair | Self::UndoRepair => Some(Step::Convert),
             Self::Open
             | Self::ChooseMethod
             | Self::Choose

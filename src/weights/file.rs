@@ -24,6 +24,14 @@ pub(super) fn write_atomic(path: &Path, parts: &[&[u8]]) -> Result<u64, WeightsE
     }
 }
 
+/// Writes a file of another room's making, whole or not at all. Returns the number of bytes.
+///
+/// # Errors
+/// [`WeightsError::Write`].
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<u64, WeightsError> {
+    write_atomic(path, &[bytes])
+}
+
 fn fill(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     for part in parts {

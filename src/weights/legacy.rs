@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use super::{
-    StateDict, WeightsError,
+    QuantizedDict, WeightsError,
     file::read_all,
     pickle::{self, Object, Pickle},
     torch::{byte_len, format_error, pickle_error, state_dict},
@@ -17,7 +17,7 @@ pub(super) fn is_legacy(start: &[u8]) -> bool {
     start == [0x80, 2, 0x8a, 10]
 }
 
-pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
+pub(super) fn read(path: &Path) -> Result<QuantizedDict, WeightsError> {
     let data = read_all(path)?;
     let mut rest = data.as_slice();
     let magic = next(path, &mut rest)?;

@@ -104,11 +104,16 @@ fn fill(graph: &Graph, dict: &StateDict, kept: Option<NodeId>) -> Result<Graph, 
 
 /// Rows of the head, that is the number of classes; `None` where no head of torchvision's or timm's is found.
 pub fn classes(dict: &StateDict) -> Option<usize> {
-    let matrix = |key: &str| dict.get(key).filter(|t| t.shape.len() == 2).map(|t| t.shape[0]);
-    HEADS.iter().find_map(|head| PREFIXES.iter().find_map(|prefix| matrix(&format!("{prefix}{head}"))))
+    head(|key| dict.get(key).map(|t| t.shape.as_slice()))
 }
 
-fn is_counter(key: &str) -> bool {
+/// Rows of the head among weights of which `shape` tells the dimensions.
+pub(super) fn head<'a>(shape: impl Fn(&str) -> Option<&'a [usize]>) -> Option<usize> {
+    let rows = |key: &str| if let Some([rows, _]) = shape(key) { Some(*rows) } else { None };
+    HEADS.iter().find_map(|head| PREFIXES.iter().find_map(|prefix| rows(&format!("{prefix}{head}"))))
+}
+
+pub(super) fn is_counter(key: &str) -> bool {
     key == "num_batches_tracked" || key.ends_with(".num_batches_tracked")
 }
 
@@ -119,7 +124,11 @@ fn timm_prefix(dict: &StateDict) -> Option<&'static str> {
 
 /// The prefix under which most of the wanted keys are found; none, where it does not matter.
 fn prefix_of(dict: &StateDict, wanted: &[(String, &Tensor)]) -> &'static str {
-    let hits = |prefix: &str| wanted.iter().filter(|(key, _)| dict.get(&format!("{prefix}{key}")).is_some()).count();
+    likeliest_prefix(|prefix| wanted.iter().filter(|(key, _)| dict.get(&format!("{prefix}{key}")).is_some()).count())
+}
+
+/// The prefix with the most hits, the first of equals.
+pub(super) fn likeliest_prefix(hits: impl Fn(&str) -> usize) -> &'static str {
     let mut best = ("", hits(""));
     for prefix in PREFIXES {
         let count = hits(prefix);

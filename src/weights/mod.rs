@@ -13,9 +13,14 @@ mod legacy;
 mod load;
 pub mod octet;
 mod pickle;
+mod quantized;
 mod safe;
 mod timm;
 mod torch;
+mod torch_int8;
+mod torch_pickle;
+mod torch_qat;
+mod torch_write;
 
 use std::{io, path::Path};
 
@@ -23,8 +28,13 @@ use crate::graph::GraphError;
 
 pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 pub use dict::StateDict;
+pub use file::write_file;
 pub use load::{caution, classes, load, load_without_head};
+pub use quantized::{AnyDict, Int8State, QuantizedDict};
 pub use safe::write_safetensors;
+pub use torch_int8::write_torch_int8;
+pub use torch_qat::{QatLayout, QatState, qat_layout, qat_state};
+pub use torch_write::write_torch;
 
 /// Why weights could not be read, written or used. Each message is one sentence that names the file and the key.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +67,15 @@ pub enum WeightsError {
          compute the same in torchvision's {model}: use those of a model without tf_, or torchvision's own"
     )]
     Padding { path: String, model: String },
+    /// A state dict of another kind.
+    #[error(
+        "{path}: is the state dict {what}; expected float weights (`octet export FILE --model NAME --format octet` makes an \
+         int8 file of it)"
+    )]
+    NotFloat { path: String, what: &'static str },
+    /// A graph that PyTorch has no quantized module for.
+    #[error("{model} cannot become a state dict of PyTorch's: {detail}")]
+    NoTwin { model: String, detail: String },
     /// A graph that breaks its own rules.
     #[error("{path}: {source}")]
     Graph { path: String, source: GraphError },
@@ -109,10 +128,29 @@ fn list(what: &str, items: &[String]) -> Option<String> {
 /// A checkpoint that holds its state dict under `state_dict`, `model_state_dict` or `model` is looked into.
 ///
 /// # Errors
-/// A missing or damaged file, a pickle that names anything but tensors, an entry that is no tensor.
+/// A missing or damaged file, a pickle that names anything but tensors, an entry that is no tensor;
+/// [`WeightsError::NotFloat`] for a quantized model's.
 pub fn read(path: &Path) -> Result<StateDict, WeightsError> {
+    match read_any(path)? {
+        AnyDict::Float(dict) => Ok(dict),
+        AnyDict::Quantized(_) => Err(WeightsError::NotFloat {
+            path: path.display().to_string(),
+            what: "of a quantized model: its weights are int8 already",
+        }),
+        AnyDict::Qat(_) => Err(WeightsError::NotFloat {
+            path: path.display().to_string(),
+            what: "of a model in quantization-aware training",
+        }),
+    }
+}
+
+/// Reads a state dict of any kind.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_any(path: &Path) -> Result<AnyDict, WeightsError> {
     let safetensors = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-    if safetensors { safe::read(path) } else { torch::read(path) }
+    if safetensors { safe::read(path).map(AnyDict::from) } else { torch::read(path).map(AnyDict::from) }
 }
 
 /// Reads a safetensors state dict that is in memory; `name` stands for its path in messages.

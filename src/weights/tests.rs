@@ -96,7 +96,7 @@ fn a_pickle_that_calls_something_is_refused_by_name() {
     for (pickle, global) in [
         (&b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R."[..], "os.system"),
         (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.", "builtins.eval"),
-        (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n.", "torch._utils._rebuild_qtensor"),
+        (b"\x80\x02ctorch._utils\n_rebuild_sparse_tensor\n.", "torch._utils._rebuild_sparse_tensor"),
     ] {
         let error = read(&archive(folder.path(), pickle, &[])).expect_err("not run");
         assert!(matches!(&error, WeightsError::Global { global: g, .. } if g == global), "{error}");

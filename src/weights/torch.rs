@@ -1,7 +1,7 @@
 //! What `torch.save` writes: a zip archive of one pickle and one file per storage.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::{BufReader, Read},
     path::Path,
@@ -11,10 +11,10 @@ use half::{bf16, f16};
 use zip::ZipArchive;
 
 use super::{
-    StateDict, WeightsError, legacy,
-    pickle::{self, ElementType, Id, Pickle, PickleError, StorageRef, TensorRef},
+    QuantizedDict, StateDict, WeightsError, legacy,
+    pickle::{self, ElementType, Grid, Id, Pickle, PickleError, QuantizedRef, StorageRef, TensorRef},
 };
-use crate::graph::Tensor;
+use crate::graph::{QTensor, Tensor};
 
 /// Where training scripts keep the state dict in a checkpoint.
 const NESTED: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
@@ -39,7 +39,7 @@ pub(super) fn pickle_error(path: &Path, error: PickleError) -> WeightsError {
 }
 
 /// Reads a `.pth` or `.pt` file, in either of PyTorch's formats.
-pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
+pub(super) fn read(path: &Path) -> Result<QuantizedDict, WeightsError> {
     let unreadable = |source| WeightsError::Read { path: path.display().to_string(), source };
     let mut file = File::open(path).map_err(unreadable)?;
     let mut magic = Vec::new();
@@ -57,7 +57,7 @@ pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
     ))
 }
 
-fn read_zip(path: &Path) -> Result<StateDict, WeightsError> {
+fn read_zip(path: &Path) -> Result<QuantizedDict, WeightsError> {
     let file = File::open(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })?;
     let bytes = file.metadata().map_or(0, |m| m.len());
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| {
@@ -115,49 +115,128 @@ pub(super) fn byte_len(path: &Path, storage: &StorageRef) -> Result<usize, Weigh
 
 /// The state dict in `parsed`: the dictionary itself, or the one a checkpoint holds. `fetch` gives a storage's bytes;
 /// each is asked for once. `bytes`, the file's length, bounds what strided views may expand to.
-pub(super) fn state_dict(
+pub(super) fn state_dict<F: FnMut(&StorageRef) -> Result<Vec<u8>, WeightsError>>(
     path: &Path,
     parsed: &Pickle,
     bytes: u64,
-    mut fetch: impl FnMut(&StorageRef) -> Result<Vec<u8>, WeightsError>,
-) -> Result<StateDict, WeightsError> {
+    fetch: F,
+) -> Result<QuantizedDict, WeightsError> {
     let dict = find_dict(path, parsed)?;
-    let mut room = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(EXPANDED);
-    let mut storages: HashMap<&StorageRef, Vec<u8>> = HashMap::new();
-    let (mut seen, mut entries) = (HashSet::new(), Vec::new());
+    let room = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(EXPANDED);
+    let mut reader = Reader { path, parsed, room, fetch, storages: HashMap::new() };
+    let (mut seen, mut plain, mut weights) = (HashSet::new(), Vec::new(), BTreeMap::new());
     for (key, value) in dict {
         let Some(key) = parsed.str(*key) else {
             return Err(format_error(path, "has a key that is no text: not a state dict"));
         };
-        if parsed.is_none(*value) {
+        if parsed.is_none(*value) || parsed.is_dtype(*value) {
             continue;
         }
-        let Some((tensor, storage)) = parsed.tensor(*value).and_then(|t| Some((t, parsed.storage(t)?))) else {
-            return Err(format_error(path, format!("`{key}` is no tensor; expected a state dict of tensors")));
-        };
         if !seen.insert(key) {
             return Err(format_error(path, format!("`{key}` is there twice")));
         }
-        let len = view_len(tensor, storage).filter(|len| *len <= room).ok_or_else(|| {
-            format_error(
-                path,
-                format!("`{key}` of shape {:?} does not fit its storage of {} values", tensor.shape, storage.len),
-            )
-        })?;
-        room -= len;
-        if !storages.contains_key(storage) {
-            storages.insert(storage, fetch(storage)?);
+        let layer = key.strip_suffix("._packed_params._packed_params");
+        match (layer, parsed.tuple(*value)) {
+            // A quantized linear layer keeps weight and bias together.
+            (Some(layer), Some([weight, bias])) => {
+                let name = format!("{layer}.weight");
+                weights.insert(name, reader.quantized(key, *weight)?);
+                if !parsed.is_none(*bias) {
+                    plain.push((format!("{layer}.bias"), reader.tensor(key, *bias)?));
+                }
+            }
+            _ if parsed.quantized(*value).is_some() => {
+                let name = key.replace("._packed_params.weight", ".weight");
+                weights.insert(name, reader.quantized(key, *value)?);
+            }
+            _ => plain.push((key.replace("._packed_params.bias", ".bias"), reader.tensor(key, *value)?)),
         }
-        let values = gather(tensor, storage.element, &storages[storage], len);
-        entries.push((key.to_owned(), Tensor::new(tensor.shape.clone(), values)));
     }
-    Ok(StateDict::new(path, entries))
+    Ok(QuantizedDict { plain: StateDict::new(path, plain), weights })
+}
+
+/// Takes tensors out of a pickle and its storages.
+struct Reader<'a, F> {
+    path: &'a Path,
+    parsed: &'a Pickle,
+    /// Values that may still be read.
+    room: usize,
+    fetch: F,
+    storages: HashMap<&'a StorageRef, Vec<u8>>,
+}
+
+impl<'a, F: FnMut(&StorageRef) -> Result<Vec<u8>, WeightsError>> Reader<'a, F> {
+    fn tensor(&mut self, key: &str, value: Id) -> Result<Tensor, WeightsError> {
+        let Some(view) = self.parsed.tensor(value) else {
+            return Err(format_error(self.path, format!("`{key}` is no tensor; expected a state dict of tensors")));
+        };
+        let (storage, len) = self.fetch(key, view)?;
+        let element = storage.element;
+        let values = gather(view, element.width(), &self.storages[storage], len, |raw| element.decode(raw));
+        Ok(Tensor::new(view.shape.clone(), values))
+    }
+
+    /// A weight: qint8, symmetric, per tensor or per output channel.
+    fn quantized(&mut self, key: &str, value: Id) -> Result<QTensor, WeightsError> {
+        let refuse = |detail: String| format_error(self.path, format!("`{key}` {detail}"));
+        let Some(QuantizedRef { view, grid }) = self.parsed.quantized(value) else {
+            return Err(refuse("is no quantized tensor; expected the weight of a quantized layer".to_owned()));
+        };
+        let (scales, zero_points) = match grid {
+            Grid::PerTensor { scale, zero_point } => (vec![*scale as f32], vec![*zero_point as f32]),
+            Grid::PerChannel { axis: 0, scales, zero_points } => {
+                let (scales, zero_points) = (self.tensor(key, *scales)?, self.tensor(key, *zero_points)?);
+                (scales.data.to_vec(), zero_points.data.to_vec())
+            }
+            Grid::PerChannel { axis, .. } => {
+                return Err(refuse(format!("has its scales along axis {axis}; expected output channels, axis 0")));
+            }
+        };
+        let refuse = |detail: String| format_error(self.path, format!("`{key}` {detail}"));
+        if let Some(odd) = scales.iter().find(|s| !s.is_finite() || **s <= 0.0) {
+            return Err(refuse(format!("has the scale {odd}, expected a finite one above 0")));
+        }
+        if let Some(odd) = zero_points.iter().find(|z| **z != 0.0) {
+            return Err(refuse(format!(
+                "has the zero point {odd}: Octet's int8 weights are symmetric, with zero point 0, as PyTorch's default \
+                 qconfigs make them"
+            )));
+        }
+        let channels = view.shape.first().copied().unwrap_or(0);
+        if scales.len() != 1 && (scales.len() != channels || zero_points.len() != channels) {
+            return Err(refuse(format!("has {} scales for {channels} channels", scales.len())));
+        }
+        let (storage, len) = self.fetch(key, view)?;
+        if storage.element != ElementType::I8 {
+            return Err(format_error(self.path, format!("`{key}` is {:?}, expected qint8", storage.element)));
+        }
+        let data = gather(view, 1, &self.storages[storage], len, |raw| raw[0] as i8);
+        Ok(QTensor { shape: view.shape.clone(), data: data.into(), scales: scales.into() })
+    }
+
+    /// Sees to it that the storage of a view is there; how many values the view has.
+    fn fetch(&mut self, key: &str, view: &TensorRef) -> Result<(&'a StorageRef, usize), WeightsError> {
+        let Some(storage) = self.parsed.storage(view) else {
+            return Err(format_error(self.path, format!("`{key}` has no storage")));
+        };
+        let len = view_len(view, storage).filter(|len| *len <= self.room).ok_or_else(|| {
+            let (shape, held) = (&view.shape, storage.len);
+            format_error(self.path, format!("`{key}` of shape {shape:?} does not fit its storage of {held} values"))
+        })?;
+        self.room -= len;
+        if !self.storages.contains_key(storage) {
+            let raw = (self.fetch)(storage)?;
+            self.storages.insert(storage, raw);
+        }
+        Ok((storage, len))
+    }
 }
 
 fn find_dict<'a>(path: &Path, parsed: &'a Pickle) -> Result<&'a [(Id, Id)], WeightsError> {
     let no_dict = || format_error(path, "holds no state dict: expected a dictionary of tensors");
     let root = parsed.dict(parsed.root).ok_or_else(no_dict)?;
-    let has_tensors = |dict: &[(Id, Id)]| dict.iter().any(|(_, value)| parsed.tensor(*value).is_some());
+    let is_tensor = |value: Id| parsed.tensor(value).is_some() || parsed.quantized(value).is_some();
+    let has_tensors = |dict: &[(Id, Id)]| dict.iter().any(|(_, value)| is_tensor(*value));
     if has_tensors(root) {
         return Ok(root);
     }
@@ -179,20 +258,19 @@ fn view_len(tensor: &TensorRef, storage: &StorageRef) -> Option<usize> {
 }
 
 /// The view's values in row-major order. The caller has checked that it lies within `raw`.
-fn gather(tensor: &TensorRef, element: ElementType, raw: &[u8], len: usize) -> Vec<f32> {
-    let width = element.width();
+fn gather<T>(view: &TensorRef, width: usize, raw: &[u8], len: usize, decode: impl Fn(&[u8]) -> T) -> Vec<T> {
     let mut values = Vec::with_capacity(len);
-    let mut index = vec![0; tensor.shape.len()];
-    let mut at = tensor.offset;
+    let mut index = vec![0; view.shape.len()];
+    let mut at = view.offset;
     for _ in 0..len {
-        values.push(element.decode(&raw[at * width..(at + 1) * width]));
+        values.push(decode(&raw[at * width..(at + 1) * width]));
         for axis in (0..index.len()).rev() {
             index[axis] += 1;
-            at += tensor.stride[axis];
-            if index[axis] < tensor.shape[axis] {
+            at += view.stride[axis];
+            if index[axis] < view.shape[axis] {
                 break;
             }
-            at -= index[axis] * tensor.stride[axis];
+            at -= index[axis] * view.stride[axis];
             index[axis] = 0;
         }
     }

@@ -92,8 +92,8 @@ fn assert_layers_are_compared_with_what_was_trained(view: &View) {
     };
     let opened = || int8.opened().clone();
     let pair = Pair::of_training(opened(), trained.graph(), int8.graph().clone()).expect("it folds");
-    let options = FuseOptions::default();
-    let before = Pair::fusing(opened(), weights.graph(), &options, int8.graph().clone()).expect("it fuses");
+    let recipe = view.recipe.as_deref().expect("it is open");
+    let before = Pair::fusing(opened(), weights.graph(), recipe, int8.graph().clone()).expect("it fuses");
     let (now, then) = (rounded(&pair.float), rounded(&before.float));
     assert!(now > 0.98 && then < 0.9, "{now:.3} of the weights are rounded, {then:.3} of the first ones");
     let mut layers = 0;

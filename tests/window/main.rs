@@ -1,5 +1,6 @@
 //! The window, used through its labels and looked at as pictures, without a display or a GPU.
 
+mod analyze;
 mod download;
 mod frame;
 mod graph;

@@ -32,7 +32,7 @@ pub fn wait(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Harne
     harness.run_steps(3);
 }
 
-fn has(harness: &Harness<'_, Window>, text: &str) -> bool {
+pub fn has(harness: &Harness<'_, Window>, text: &str) -> bool {
     harness.query_all_by_label_contains(text).next().is_some()
 }
 

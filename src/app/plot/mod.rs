@@ -11,6 +11,7 @@ mod matrix;
 mod picture;
 mod range;
 mod save;
+mod scatter;
 mod table;
 
 use eframe::egui::{Align, Label, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
@@ -27,6 +28,7 @@ pub use histogram::{Histogram, Levels, clip_ui, histogram_ui, levels_ui};
 pub use matrix::{Matrix, matrix_ui};
 pub use range::{range_ui, spark_ui};
 pub(super) use save::{Keepsake, Kind, take_keepsakes};
+pub use scatter::{Dot, scatter_ui};
 pub use table::{Table, table_ui, whole_table_ui};
 
 /// Points of a line that a screen can tell apart.

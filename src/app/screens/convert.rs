@@ -2,14 +2,16 @@ use eframe::egui::{Grid, RichText, Ui};
 
 use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{by_layer, flips, heading, levels, prose, qat, scrolled};
+use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
 use crate::app::number;
 use crate::app::plot::{BarItem, bars_beside_ui, bars_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{ConvertReport, Measured, PublishedSizes, Stage, Step, StudyResult, View, published_sizes};
+use crate::session::{
+    ConvertReport, Measured, PublishedSizes, Stage, Step, StudyResult, View, published_sizes, wilson,
+};
 
 /// What int8 costs and saves, all of the file as it was read back.
 pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -44,6 +46,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 qat::converted_ui(ui, view);
                 study_ui(ui, study.as_ref());
                 file_ui(ui, bench);
+                beside::beside_ui(ui, bench, view);
                 let reduced = view.recipe.as_ref().is_some_and(|r| r.qconfig.activation.quant_max < u8::MAX);
                 saturation_ui(ui, &measured.saturation, reduced);
             }
@@ -60,6 +63,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ResultView::Error => scrolled(ui, |ui| by_layer::errors_ui(ui, bench, view)),
         ResultView::Time => scrolled(ui, |ui| by_layer::times_ui(ui, bench, view)),
         ResultView::Images => scrolled(ui, |ui| flips::flips_ui(ui, bench, view)),
+        ResultView::Analyze => scrolled(ui, |ui| analyze::analyze_ui(ui, bench, view)),
     }
 }
 
@@ -134,7 +138,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
         }
     });
     if let (Some(a), Some(b)) = (float.accuracy, int8.accuracy) {
-        let [a, b] = [a, b].map(|a| number::wilson(a, m.images));
+        let [a, b] = [a, b].map(|a| wilson(a, m.images));
         let text = format!(
             "On {} held-out images. 95\u{2009}% intervals: float {} to {}, int8 {} to {}.",
             number::count(m.images),

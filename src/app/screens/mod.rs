@@ -2,6 +2,8 @@
 //!
 //! Screens draw the session's `View`, change drafts in the workbench and ask for commands; they never wait.
 
+mod analyze;
+mod beside;
 mod by_layer;
 mod calibrate;
 mod clip;
@@ -18,7 +20,6 @@ mod layers;
 mod levels;
 mod prepare;
 mod qat;
-mod qat_code;
 mod result;
 mod runs;
 mod saturation;
@@ -33,13 +34,14 @@ use super::theme::{self, Tone};
 use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
 
+pub use beside::Beside;
 pub use calibrate::CalibrateScreen;
 pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
 pub(super) use layers::PrepareScreen;
 pub(super) use qat::QatScreen;
-pub use result::ResultScreen;
+pub use result::{ResultScreen, ResultView};
 pub use runs::RunsScreen;
 pub(super) use site::FuseScreen;
 pub(super) use stubs::StubsScreen;
@@ -140,6 +142,8 @@ fn label(command: &Command, again: bool) -> &'static str {
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
         | Command::Redo
+        | Command::Repair(_)
+        | Command::UndoRepair
         | Command::Continue(_)
         | Command::UseProject(_)
         | Command::RunAll(_) => "Run",

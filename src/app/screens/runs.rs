@@ -15,7 +15,7 @@ use crate::app::plot::{Kind, chart_inks, draw_chart_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::chart::{self, Chart, Form, Group, Value};
-use crate::session::{CommandKind, KeptRun, Probe, Project, Run, View, published_sizes};
+use crate::session::{CommandKind, KeptRun, Probe, Project, Run, View, published_sizes, wilson};
 
 const LINE: f32 = theme::ROW;
 /// Columns that a narrow window leaves out.
@@ -289,8 +289,7 @@ fn charts(runs: &[&KeptRun]) -> [Chart; 3] {
         let run = &kept.run;
         let of = |name: &str, accuracy: Option<f64>, tone| {
             let text = accuracy.map_or("not measured".to_owned(), number::percent);
-            let interval =
-                accuracy.map(|a| number::wilson(a, run.images)).map(|(low, high)| (low * 100.0, high * 100.0));
+            let interval = accuracy.map(|a| wilson(a, run.images)).map(|(low, high)| (low * 100.0, high * 100.0));
             Value { interval, ..value(name, accuracy.map_or(f64::NAN, |a| a * 100.0), text, tone) }
         };
         let mut values = vec![of("float32", run.float.accuracy, Tone::Float)];

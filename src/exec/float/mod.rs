@@ -14,6 +14,7 @@ mod model;
 mod ops;
 mod parameters;
 mod trainable;
+mod twins;
 
 pub use activation::Activation;
 pub(super) use forward::{function, linear_geometry, pool_geometry};
@@ -21,3 +22,4 @@ pub use learned::Phase;
 pub use model::{Device, Model};
 pub use parameters::Parameter;
 pub use trainable::{Pass, Trainable};
+pub use twins::{Correct, Kept, Parts, Twins};

@@ -119,6 +119,23 @@ impl Model {
         Ok(())
     }
 
+    /// What a node computes of its inputs, before it is moved to its levels.
+    pub(super) fn compute(&self, id: NodeId, inputs: &[&Tensor]) -> Result<Tensor, ExecError> {
+        match &self.packed[id.index()] {
+            Some(conv) => {
+                let batch = inputs[0].dim(0)?;
+                let shape = dims(batch, self.graph.node(id).shape);
+                Ok(map1("convolution", inputs[0], shape, |x, y| conv.run(batch, x, y))?)
+            }
+            None => evaluate(&self.graph, id, inputs, &self.params),
+        }
+    }
+
+    /// The graph that it runs.
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// Evaluates node by node, freeing each value after its last reader; `None` where `visit` broke off.
     fn walk(&self, input: Tensor, visit: &mut Visit<'_>) -> Result<Option<Tensor>, ExecError> {
         let mut values: Vec<Option<Tensor>> = vec![None; self.graph.nodes.len()];
@@ -127,14 +144,7 @@ impl Model {
                 input.clone()
             } else {
                 let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                let value = match &self.packed[id.index()] {
-                    Some(conv) => {
-                        let batch = inputs[0].dim(0)?;
-                        map1("convolution", inputs[0], dims(batch, node.shape), |x, y| conv.run(batch, x, y))?
-                    }
-                    None => evaluate(&self.graph, id, &inputs, &self.params)?,
-                };
-                fake_quantized(&node.numeric, value)?
+                fake_quantized(&node.numeric, self.compute(id, &inputs)?)?
             };
             if visit(id, &value)?.is_break() {
                 return Ok(None);

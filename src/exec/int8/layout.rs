@@ -169,8 +169,8 @@ fn check(graph: &Graph, id: NodeId, node: &Node) -> Result<(), ExecError> {
         | Op::Flatten
         | Op::Dropout { .. }
         | Op::StochasticDepth { .. } => true,
-        Op::BatchNorm2d(_) => return refuse("batch norm has no int8 kernel: fuse it first"),
         Op::Conv2d(Conv2d { .. })
+        | Op::BatchNorm2d(_)
         | Op::Linear(Linear { .. })
         | Op::Activation(
             Activation::Relu

@@ -6,8 +6,10 @@ use super::{
 };
 use crate::{
     exec::ExecError,
-    graph::{Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Tensor, Weight},
-    kernels::{Add, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table},
+    graph::{BatchNorm2d, Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Tensor, Weight},
+    kernels::{
+        Add, Affine, ConvGeometry, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Requant, SLACK, Table,
+    },
 };
 
 /// The steps of a graph in order, and the bytes of the arena they work in.
@@ -201,6 +203,7 @@ fn lower_layer(cx: &Context<'_>, id: NodeId, computes: NodeId) -> Result<Layer, 
                 _ => Layer::Table(table),
             }
         }
+        Op::BatchNorm2d(bn) => Layer::Affine(affine(bn, input(0)?, q)),
         Op::MaxPool2d(p) => Layer::MaxPool(MaxPool { kernel: p.kernel, stride: p.stride, padding: p.padding }),
         Op::AdaptiveAvgPool2d => Layer::AveragePool(levels(false)),
         Op::MeanHw => Layer::Mean { scale: q.scale, levels: levels(false) },
@@ -225,12 +228,28 @@ fn lower_layer(cx: &Context<'_>, id: NodeId, computes: NodeId) -> Result<Layer, 
         Op::Input
         | Op::QuantStub
         | Op::DeQuantStub
-        | Op::BatchNorm2d(_)
         | Op::Cat
         | Op::Chunk { .. }
         | Op::Dropout { .. }
         | Op::StochasticDepth { .. } => return Err(refuse(node, "it is no layer of the int8 engine")),
     })
+}
+
+/// Batch norm that was not folded, as PyTorch's `quantized::batch_norm2d` has it:
+///
+/// ```text
+/// r = 1 / sqrt(var + eps)
+/// multiplier = r * g * (si / so)        the quotient in float64
+/// offset = (beta - mean * r * g) / so
+/// ```
+fn affine(bn: &BatchNorm2d, from: QParams, to: QParams) -> Affine {
+    let channels = 0..bn.weight.len();
+    let root = |c: usize| 1.0 / (bn.running_var.data[c] + bn.eps).sqrt();
+    let ratio = f64::from(from.scale) / f64::from(to.scale);
+    let multiplier = channels.clone().map(|c| (f64::from(root(c) * bn.weight.data[c]) * ratio) as f32).collect();
+    let shift = |c: usize| bn.bias.data[c] - bn.running_mean.data[c] * root(c) * bn.weight.data[c];
+    let offset = channels.map(|c| (f64::from(shift(c)) / f64::from(to.scale)) as f32).collect();
+    Affine { zero_point: from.zero_point, multiplier, offset, levels: Levels::new(to.zero_point, to.qmax, false) }
 }
 
 /// `rne(d(q) * (1 / scale)) + zero point`: what a concatenation does to each input.

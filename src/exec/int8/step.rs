@@ -4,8 +4,8 @@ use super::float_layer::FloatLayer;
 use crate::{
     graph::{NodeId, QParams},
     kernels::{
-        Add, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten, interleave,
-        mean, shuffle,
+        Add, Affine, Depthwise, Gemm, Grouped, Kernels, Levels, Map, MaxPool, Mul, Table, average_pool, flatten,
+        interleave, mean, shuffle,
     },
 };
 
@@ -65,6 +65,7 @@ pub(super) enum Layer {
     AveragePool(Levels),
     Mean { scale: f32, levels: Levels },
     Add(Add),
+    Affine(Affine),
     Mul(Mul),
     Table(Table),
     Interleave([Table; 2]),
@@ -125,6 +126,7 @@ fn unary(layer: &Layer, kernels: &Kernels, x: (&[u8], Map), out: (&mut [u8], Map
         Layer::MaxPool(pool) => pool.run(kernels, x, out),
         Layer::AveragePool(levels) => average_pool(kernels, x, *levels, out),
         Layer::Mean { scale, levels } => mean(kernels, x, *scale, *levels, out),
+        Layer::Affine(affine) => affine.run(kernels, x, out),
         Layer::Table(table) => table.run(kernels, x, out),
         Layer::Shuffle { groups } => shuffle(x, *groups, out),
         Layer::Flatten => flatten(x, out),
@@ -143,6 +145,7 @@ fn binary(layer: &Layer, kernels: &Kernels, a: (&[u8], Map), b: (&[u8], Map), ou
         | Layer::MaxPool(_)
         | Layer::AveragePool(_)
         | Layer::Mean { .. }
+        | Layer::Affine(_)
         | Layer::Table(_)
         | Layer::Shuffle { .. }
         | Layer::Flatten => unreachable!("a step of one input"),

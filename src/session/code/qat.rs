@@ -1,10 +1,14 @@
 //! PyTorch's code of the second method, with the user's choices in it.
 
-use crate::app::choices::Choices;
-use crate::session::{ModelId, ObserverKind, Optimizer, Override, QConfig, QatTraining, Step};
+use super::super::{Method, QatTraining, Recipe, Step};
+use crate::graph::ObserverKind;
+use crate::quant::{Override, QConfig};
+use crate::train::Optimizer;
 
 /// The code of a step, where the second method has its own.
-pub(super) fn qat_code(step: Step, model: ModelId, choices: &Choices) -> Option<String> {
+pub(super) fn code(step: Step, recipe: &Recipe) -> Option<String> {
+    let Method::Qat(training) = &recipe.method else { return None };
+    let model = recipe.model;
     match step {
         Step::Stubs | Step::Weights => None,
         Step::Fuse => Some(
@@ -13,8 +17,8 @@ pub(super) fn qat_code(step: Step, model: ModelId, choices: &Choices) -> Option<
              model.train()\nmodel.fuse_model(is_qat=True)  # torch.ao.quantization.fuse_modules_qat\n"
                 .to_owned(),
         ),
-        Step::Prepare => Some(prepare(choices)),
-        Step::Calibrate => Some(train(&choices.qat)),
+        Step::Prepare => Some(prepare(&recipe.qconfig)),
+        Step::Calibrate => Some(train(training)),
         Step::Convert => Some(format!(
             "# Weights become int8, activations uint8. PyTorch's int8 kernels clamp at 255 even where\n\
              # training clamped at 127; Octet's file keeps the clamp of training.\n\
@@ -24,8 +28,7 @@ pub(super) fn qat_code(step: Step, model: ModelId, choices: &Choices) -> Option<
     }
 }
 
-fn prepare(choices: &Choices) -> String {
-    let config = &choices.qconfig;
+fn prepare(config: &QConfig) -> String {
     let engine = config.name.name();
     let mut text = format!(
         "from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver\n\
@@ -72,16 +75,16 @@ fn train(qat: &QatTraining) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
+    use crate::zoo::ModelId;
 
     #[test]
     fn the_second_method_fuses_and_prepares_in_training_mode() {
-        let mut choices = Choices::new(PathBuf::new());
-        choices.qat.train.epochs = 20;
+        let mut training = QatTraining::default();
+        training.train.epochs = 20;
+        let mut choices = Recipe { method: Method::Qat(training), ..Recipe::new(ModelId::ResNet18) };
         choices.qconfig.overrides.insert("fc".to_owned(), Override::Float);
-        let of = |step, choices: &Choices| qat_code(step, ModelId::ResNet18, choices).unwrap_or_default();
+        let of = |step, choices: &Recipe| code(step, choices).unwrap_or_default();
         assert!(of(Step::Fuse, &choices).contains("model.train()\nmodel.fuse_model(is_qat=True)"));
         let prepare = of(Step::Prepare, &choices);
         assert!(

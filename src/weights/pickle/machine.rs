@@ -1,101 +1,9 @@
-//! A pickle interpreter that builds plain data and calls nothing.
-//!
-//! Objects live in an arena and refer to each other by position, so sharing costs nothing and nothing recurses. Every
-//! instruction makes at most one object and every length is checked against what is left of the input: memory stays
-//! proportional to the file.
-
 use std::collections::HashMap;
 
-/// Dimensions a tensor may have.
-const MAX_RANK: usize = 8;
-
-/// Position of an object in [`Pickle::objects`].
-pub(super) type Id = usize;
-
-/// What a pickle of PyTorch's can hold.
-#[derive(Clone, Debug)]
-pub(super) enum Object {
-    None,
-    Bool,
-    /// 128 bits hold the magic number of PyTorch's old format.
-    Int(i128),
-    Float,
-    Str(String),
-    Bytes,
-    List(Vec<Id>),
-    Tuple(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    Global(Global),
-    Storage(StorageRef),
-    Tensor(TensorRef),
-}
-
-/// The only names that a pickle may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Global {
-    RebuildTensor,
-    RebuildParameter,
-    OrderedDict,
-    Storage(ElementType),
-}
-
-/// Element type of a storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum ElementType {
-    F64,
-    F32,
-    F16,
-    BF16,
-    I64,
-    I32,
-    I16,
-    I8,
-    U8,
-    Bool,
-}
-
-/// A flat array, kept outside the pickle.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct StorageRef {
-    pub key: String,
-    pub element: ElementType,
-    /// In elements.
-    pub len: usize,
-}
-
-/// A strided view of a storage; all numbers count elements.
-#[derive(Clone, Debug)]
-pub(super) struct TensorRef {
-    pub storage: Id,
-    pub offset: usize,
-    pub shape: Vec<usize>,
-    pub stride: Vec<usize>,
-}
-
-/// What came out of one pickle.
-#[derive(Debug)]
-pub(super) struct Pickle {
-    pub objects: Vec<Object>,
-    pub root: Id,
-    /// Bytes read, up to and including the stop instruction.
-    pub consumed: usize,
-}
-
-/// Why a pickle was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PickleError {
-    #[error("its pickle ends early: the file is truncated")]
-    Truncated,
-    #[error("its pickle has the instruction {opcode:#04x} at byte {at}, which no state dict needs")]
-    Opcode { opcode: u8, at: usize },
-    #[error("its pickle names `{0}`")]
-    Global(String),
-    #[error("its pickle is damaged at byte {at}: {what}")]
-    Malformed { at: usize, what: &'static str },
-}
+use super::{Global, Id, Object, Pickle, PickleError};
 
 /// Reads one pickle from the start of `input`.
-pub(super) fn parse(input: &[u8]) -> Result<Pickle, PickleError> {
+pub(super) fn run(input: &[u8]) -> Result<Pickle, PickleError> {
     let mut machine =
         Machine { input, at: 0, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     while machine.step()? {}
@@ -103,70 +11,16 @@ pub(super) fn parse(input: &[u8]) -> Result<Pickle, PickleError> {
     Ok(Pickle { objects: machine.objects, root, consumed: machine.at })
 }
 
-impl Pickle {
-    pub fn str(&self, id: Id) -> Option<&str> {
-        if let Object::Str(text) = &self.objects[id] { Some(text) } else { None }
-    }
-
-    pub fn list(&self, id: Id) -> Option<&[Id]> {
-        if let Object::List(items) = &self.objects[id] { Some(items) } else { None }
-    }
-
-    pub fn dict(&self, id: Id) -> Option<&[(Id, Id)]> {
-        if let Object::Dict(entries) = &self.objects[id] { Some(entries) } else { None }
-    }
-
-    pub fn tensor(&self, id: Id) -> Option<&TensorRef> {
-        if let Object::Tensor(tensor) = &self.objects[id] { Some(tensor) } else { None }
-    }
-
-    pub fn storage(&self, tensor: &TensorRef) -> Option<&StorageRef> {
-        if let Object::Storage(storage) = &self.objects[tensor.storage] { Some(storage) } else { None }
-    }
-
-    pub fn is_int(&self, id: Id, value: i128) -> bool {
-        matches!(&self.objects[id], Object::Int(n) if *n == value)
-    }
-
-    pub fn is_none(&self, id: Id) -> bool {
-        matches!(&self.objects[id], Object::None)
-    }
-}
-
-impl Global {
-    fn find(module: &str, name: &str) -> Option<Self> {
-        Some(match (module, name) {
-            ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
-            ("collections", "OrderedDict") => Self::OrderedDict,
-            ("torch", storage) => Self::Storage(match storage {
-                "DoubleStorage" => ElementType::F64,
-                "FloatStorage" => ElementType::F32,
-                "HalfStorage" => ElementType::F16,
-                "BFloat16Storage" => ElementType::BF16,
-                "LongStorage" => ElementType::I64,
-                "IntStorage" => ElementType::I32,
-                "ShortStorage" => ElementType::I16,
-                "CharStorage" => ElementType::I8,
-                "ByteStorage" => ElementType::U8,
-                "BoolStorage" => ElementType::Bool,
-                _ => return None,
-            }),
-            _ => return None,
-        })
-    }
-}
-
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     input: &'a [u8],
     at: usize,
-    objects: Vec<Object>,
+    pub(super) objects: Vec<Object>,
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
-type Done = Result<(), PickleError>;
+pub(super) type Done = Result<(), PickleError>;
 
 impl Machine<'_> {
     /// Runs one instruction; false after the last.
@@ -185,8 +39,9 @@ impl Machine<'_> {
             0x8a => self.long(1)?,
             0x8b => self.long(4)?,
             b'G' => {
-                self.skip(8)?;
-                self.push(Object::Float);
+                // The one number that pickles write with its first byte first.
+                let bits = self.number(8)?.swap_bytes();
+                self.push(Object::Float(f64::from_bits(bits)));
             }
             b'X' | b'T' => self.text(4)?,
             0x8c | b'U' => self.text(1)?,
@@ -258,7 +113,7 @@ impl Machine<'_> {
         Ok(true)
     }
 
-    fn malformed(&self, what: &'static str) -> PickleError {
+    pub(super) fn malformed(&self, what: &'static str) -> PickleError {
         PickleError::Malformed { at: self.at, what }
     }
 
@@ -296,12 +151,12 @@ impl Machine<'_> {
         Ok(text)
     }
 
-    fn push(&mut self, object: Object) {
+    pub(super) fn push(&mut self, object: Object) {
         self.objects.push(object);
         self.stack.push(self.objects.len() - 1);
     }
 
-    fn top(&self) -> Result<Id, PickleError> {
+    pub(super) fn top(&self) -> Result<Id, PickleError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
             return Err(self.malformed("its stack is empty"));
@@ -309,7 +164,7 @@ impl Machine<'_> {
         Ok(self.stack[self.stack.len() - 1])
     }
 
-    fn pop(&mut self) -> Result<Id, PickleError> {
+    pub(super) fn pop(&mut self) -> Result<Id, PickleError> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
@@ -398,81 +253,6 @@ impl Machine<'_> {
     fn global(&mut self, module: &str, name: &str) -> Done {
         let global = Global::find(module, name).ok_or_else(|| PickleError::Global(format!("{module}.{name}")))?;
         self.push(Object::Global(global));
-        Ok(())
-    }
-
-    /// `("storage", type, key, location, elements)`; the old format adds a sixth, `None` unless it is a view.
-    fn persistent(&mut self) -> Done {
-        let id = self.pop()?;
-        let storage = self.parts(id).and_then(|parts| self.storage(parts));
-        let storage = storage.ok_or_else(|| self.malformed("a reference that is no storage"))?;
-        self.push(Object::Storage(storage));
-        Ok(())
-    }
-
-    fn storage(&self, parts: &[Id]) -> Option<StorageRef> {
-        let object = |i: usize| parts.get(i).map(|id| &self.objects[*id]);
-        let (Object::Str(kind), Object::Global(Global::Storage(element)), Object::Str(key), None | Some(Object::None)) =
-            (object(0)?, object(1)?, object(2)?, object(5))
-        else {
-            return None;
-        };
-        let len = self.count(*parts.get(4)?)?;
-        (kind == "storage").then(|| StorageRef { key: key.clone(), element: *element, len })
-    }
-
-    /// The one place where Python would run code: three known constructors, told apart by name.
-    fn call(&mut self) -> Done {
-        let (arguments, function) = (self.pop()?, self.pop()?);
-        let made = self.parts(arguments).and_then(|parts| self.construct(function, parts));
-        let made = made.ok_or_else(|| self.malformed("a call with arguments that it does not take"))?;
-        self.push(made);
-        Ok(())
-    }
-
-    fn construct(&self, function: Id, parts: &[Id]) -> Option<Object> {
-        let Object::Global(global) = &self.objects[function] else { return None };
-        match global {
-            Global::OrderedDict => parts.is_empty().then(|| Object::Dict(Vec::new())),
-            Global::RebuildTensor => self.tensor(parts).map(Object::Tensor),
-            Global::RebuildParameter => {
-                let Object::Tensor(data) = &self.objects[*parts.first()?] else { return None };
-                Some(Object::Tensor(data.clone()))
-            }
-            Global::Storage(_) => None,
-        }
-    }
-
-    /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
-    fn tensor(&self, parts: &[Id]) -> Option<TensorRef> {
-        let storage = *parts.first()?;
-        let Object::Storage(_) = &self.objects[storage] else { return None };
-        let offset = self.count(*parts.get(1)?)?;
-        let (shape, stride) = (self.counts(*parts.get(2)?)?, self.counts(*parts.get(3)?)?);
-        (shape.len() == stride.len()).then_some(TensorRef { storage, offset, shape, stride })
-    }
-
-    fn parts(&self, id: Id) -> Option<&[Id]> {
-        if let Object::Tuple(parts) = &self.objects[id] { Some(parts) } else { None }
-    }
-
-    fn count(&self, id: Id) -> Option<usize> {
-        if let Object::Int(n) = &self.objects[id] { usize::try_from(*n).ok() } else { None }
-    }
-
-    /// Dimensions or strides.
-    fn counts(&self, id: Id) -> Option<Vec<usize>> {
-        let parts = self.parts(id).filter(|parts| parts.len() <= MAX_RANK)?;
-        parts.iter().map(|p| self.count(*p)).collect()
-    }
-
-    /// Sets an object's attributes. A state dict's `_metadata` comes this way; nothing of it is needed.
-    fn build(&mut self) -> Done {
-        let _attributes = self.pop()?;
-        let object = self.top()?;
-        let Object::Dict(_) = &self.objects[object] else {
-            return Err(self.malformed("attributes are set on what is no dictionary"));
-        };
         Ok(())
     }
 }

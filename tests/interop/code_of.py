@@ -1,0 +1,55 @@
+"""The PyTorch code that the window shows, executed as it stands, against Octet's file of the same choices."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import torch
+
+from common import AS_THEY_ARE, SIZE, equal, pictures, twin
+
+IMAGES = 32
+
+
+def check(octet, model, folder):
+    weights, data = folder / "code.pth", folder / "data"
+    torch.save(twin(model, classes=2).state_dict(), weights)
+    for split, seed in (("train", 31), ("valid", 32)):
+        for label in ("a", "b"):
+            (data / split / label).mkdir(parents=True)
+            pictures(data / split / label, IMAGES // 2, SIZE, seed * 10 + (label == "b"))
+    file, recipe = folder / "code.octet.safetensors", folder / "code.toml"
+    # One batch of all images: whatever order a loader shuffles them into, observers see the same.
+    octet.run("ptq", "--model", model, "--weights", weights, "--data", data, *AS_THEY_ARE, "--calibration-batches", "1",
+              "--batch", IMAGES, "--out", file, "--save-recipe", recipe)
+    script = folder / "script.py"
+    script.write_text(octet.text("code", recipe))
+    run = subprocess.run([sys.executable, "-W", "ignore", script.name], cwd=folder, stderr=subprocess.PIPE, text=True,
+                         env={**os.environ, "OMP_NUM_THREADS": "2"})
+    assert run.returncode == 0, f"{script.read_text()}\n{run.stderr[-2000:]}"
+    state = folder / f"{model}_int8.pth"
+    paths, _ = pictures(folder, seed=33)
+    ours = octet.logits(file, paths)
+    theirs = octet.logits(state, paths, "--model", model, *AS_THEY_ARE)
+    compare(octet, file, model, folder, state)
+    equal(ours, theirs, f"{model} code, executed")
+
+
+def compare(octet, file, model, folder, state):
+    """Scales, zero points and weights, before logits: where something differs, what."""
+    ours = folder / "code.pt"
+    octet.run("export", file, "--format", "torch", "--out", ours)
+    ours, theirs = torch.load(ours, weights_only=True), torch.load(state, weights_only=True)
+    assert set(ours) == set(theirs), model
+    worst = 0.0
+    for key, value in theirs.items():
+        got = ours[key]
+        value, got = (value[0], got[0]) if isinstance(value, tuple) else (value, got)
+        if isinstance(value, torch.Tensor) and value.is_quantized:
+            assert torch.equal(value.int_repr(), got.int_repr()), key
+        elif key.endswith(".scale"):
+            worst = max(worst, float(np.abs(value / got - 1).max()))
+        elif key.endswith(".zero_point"):
+            assert torch.equal(value, got), key
+    print(f"{model} code, executed: weights and zero points equal, scales within {worst:.1e}", flush=True)
