@@ -131,12 +131,13 @@ pub(super) fn per_channel(view: &View, progress: &Progress) -> Verdict {
 pub(super) fn by_qat(view: &View, progress: &Progress) -> Verdict {
     let ptq = before(progress, REPAIRED, "Repair it per channel first: training is compared with that.")?;
     method(view, true)?;
-    let (_, _, [_, int8]) = of_planted(view, true)?;
-    if int8 < ptq {
-        let [ptq, int8] = [ptq, int8].map(number::percent);
-        return no(format!("{int8} is still less than the {ptq} of PTQ with a scale a channel: train longer."));
+    let worst = before(progress, BEFORE, "Break it first: that is what training is compared with.")?;
+    let (_, _, [float, int8]) = of_planted(view, true)?;
+    let [float_is, worst_is, ptq_is, int8_is] = [float, worst, ptq, int8].map(number::percent);
+    if int8 < float - MENDED || int8 < worst + BROKEN / 2.0 {
+        return no(format!("int8 names {int8_is} rightly, float {float_is}: train longer."));
     }
-    Ok(format!("From {} by PTQ to {} by QAT.", number::percent(ptq), number::percent(int8)))
+    Ok(format!("From {worst_is} to {int8_is} by QAT; PTQ with a scale a channel had {ptq_is}."))
 }
 
 pub(super) fn given_back(view: &View) -> Verdict {
