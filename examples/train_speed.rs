@@ -6,6 +6,7 @@
 //! - `-- --candle [MODEL...]` prints beside them what candle's own convolutions take for the same layers, forward and
 //!   both gradients: what a step cost before Octet had its own, at the least, since batch norm, activations and the
 //!   optimizer come on top.
+//! - `-- --device=cuda` trains on a GPU; the peak is then that of its tensors.
 //! - `-- --serve [--qat] MODEL` takes one step for each line on standard input and answers with its milliseconds: so a step of
 //!   something else can be timed in between (`tests/peers`).
 
@@ -37,6 +38,7 @@ struct Case {
     batch: usize,
     size: usize,
     qat: bool,
+    device: Device,
 }
 
 /// Noise that costs no time to make. Its iterator asks for each batch first, and notes when the step began.
@@ -81,13 +83,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         flags.iter().find_map(|f| f.strip_prefix(flag)).map_or(Ok(default), str::parse)
     };
     let known = |f: &&String| {
-        ["--serve", "--candle", "--qat"].contains(&f.as_str()) || f.starts_with("--batch=") || f.starts_with("--size=")
+        ["--serve", "--candle", "--qat"].contains(&f.as_str())
+            || ["--batch=", "--size=", "--device="].iter().any(|flag| f.starts_with(flag))
     };
     if let Some(wrong) = flags.iter().find(|f| !known(f)) {
-        return Err(format!("{wrong}: expected --serve, --candle, --qat, --batch=N or --size=N").into());
+        return Err(
+            format!("{wrong}: expected --serve, --candle, --qat, --batch=N, --size=N or --device=cpu|cuda").into()
+        );
     }
     let (batch, size) = (number("--batch=", 64)?, number("--size=", 32)?);
-    let case = |model, qat| Case { model, batch, size, qat };
+    let device = flags.iter().find_map(|f| f.strip_prefix("--device=")).unwrap_or("cpu").parse::<Device>()?;
+    let case = |model, qat| Case { model, batch, size, qat, device };
     if has("--serve") {
         let [model] = named[..] else { return Err("--serve takes one model".into()) };
         return Ok(serve(case(model, has("--qat")))?);
@@ -112,14 +118,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             rate(float),
             rate(qat),
             qat / float,
-            peak_mb().unwrap_or(f64::NAN)
+            peak_mb(device).unwrap_or(f64::NAN)
         );
     }
     Ok(())
 }
 
-/// The most memory that the process has held (Linux).
-fn peak_mb() -> Option<f64> {
+/// The most memory that the process has held (Linux), or its tensors on a GPU.
+fn peak_mb(device: Device) -> Option<f64> {
+    if device != Device::Cpu {
+        return device.peak_memory(false).ok()?.map(|bytes| bytes as f64 / 1e6);
+    }
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse::<f64>().ok().map(|kb| kb / 1e3)
@@ -154,7 +163,7 @@ fn steps(case: Case, ask: &dyn Fn() -> bool, done: &mut dyn FnMut(f64)) -> Resul
         valid: None,
         config: &config,
         qat: case.qat.then_some(&qat),
-        device: &Device::Cpu,
+        device: &case.device,
         resume: None,
     };
     training.run(&mut note, None, &|| ControlFlow::Continue(())).map(drop)
@@ -171,7 +180,10 @@ fn median_step(case: Case) -> Result<f64, TrainError> {
 fn serve(case: Case) -> Result<(), TrainError> {
     let ask = || std::io::stdin().lock().read_line(&mut String::new()).is_ok_and(|bytes| bytes > 0);
     steps(case, &ask, &mut |ms| {
-        println!("{ms}");
+        match case.device {
+            Device::Cpu => println!("{ms}"),
+            Device::Cuda(_) => println!("{ms} {}", peak_mb(case.device).unwrap_or(f64::NAN)),
+        }
         // Who asks waits for the answer; if they are gone, the next line will not come.
         let _ = std::io::stdout().flush();
     })

@@ -109,7 +109,7 @@ fn a_step_against_the_straight_through_gradient_goes_down() {
     let gradients = model.backward(pass, &direction, &GO_ON).expect("it runs backward");
     let before = objective(&graph, Phase::default(), &images, &direction);
     let optimizer = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
-    let mut stepper = Stepper::new(optimizer, model.parameters());
+    let mut stepper = Stepper::new(optimizer, model.parameters()).expect("state on the CPU");
     stepper.step(model.parameters(), &gradients, 2e-3).expect("it steps");
     let after = objective(&model.graph().expect("it comes back"), Phase::default(), &images, &direction);
     assert!(after < before, "from {before} to {after}");

@@ -83,8 +83,10 @@ fn it_learns_and_int8_does_what_was_trained() {
         let head = state.activations["fc"].clone();
         let level = if step == StepSize::Learned { head.step[0] } else { (head.max[0] - head.min[0]) / 127.0 };
         let worst = fake.iter().zip(&int8).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        // The pool alone rounds in int8 only.
-        assert!(worst <= 4.0 * level, "{step:?}: {worst} apart, a level is {level}");
+        // Sums of float32 round otherwise than int32's; a level of difference where one falls near a tie is all it makes.
+        assert!(worst <= 1.01 * level, "{step:?}: {worst} apart, a level is {level}");
+        let moved = fake.iter().zip(&int8).filter(|(a, b)| (*a - *b).abs() > 0.5 * level).count();
+        assert!(moved <= 2, "{step:?}: {moved} of {} logits on another level", fake.len());
     }
 }
 

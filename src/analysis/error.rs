@@ -16,31 +16,59 @@ pub struct LayerError {
     pub sqnr_db: f64,
     /// `sum(x * y) / sqrt(sum(x^2) * sum(y^2))`; 1 where both are zero throughout.
     pub cosine: f64,
+    /// Mean of `(x - y)^2`.
+    pub mse: f64,
 }
 
 /// Sums over the values `x` of float and `y` of int8.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sums {
     xx: f64,
     yy: f64,
     xy: f64,
     difference: f64,
+    count: u64,
 }
 
 impl Sums {
-    fn add(&mut self, x: f32, y: f32) {
+    /// Of values in the same order.
+    pub fn of(x: &[f32], y: &[f32]) -> Self {
+        let mut sums = Self::default();
+        x.iter().zip(y).for_each(|(x, y)| sums.add(*x, *y));
+        sums
+    }
+
+    /// Takes in what other values summed to.
+    pub fn merge(&mut self, other: &Self) {
+        self.xx += other.xx;
+        self.yy += other.yy;
+        self.xy += other.xy;
+        self.difference += other.difference;
+        self.count += other.count;
+    }
+
+    /// Takes in one pair of values.
+    pub fn add(&mut self, x: f32, y: f32) {
         let (x, y) = (f64::from(x), f64::from(y));
         self.xx += x * x;
         self.yy += y * y;
         self.xy += x * y;
         self.difference += (x - y) * (x - y);
+        self.count += 1;
     }
 
-    fn sqnr_db(&self) -> f64 {
+    /// Mean of `(x - y)^2`; 0 before the first pair.
+    pub fn mse(&self) -> f64 {
+        self.difference / self.count.max(1) as f64
+    }
+
+    /// `10 * log10(sum(x^2) / sum((x - y)^2))`, infinite where both are equal.
+    pub fn sqnr_db(&self) -> f64 {
         if self.difference == 0.0 { f64::INFINITY } else { 10.0 * (self.xx / self.difference).log10() }
     }
 
-    fn cosine(&self) -> f64 {
+    /// `sum(x * y) / sqrt(sum(x^2) * sum(y^2))`; 1 where both are zero throughout.
+    pub fn cosine(&self) -> f64 {
         match (self.xx == 0.0, self.yy == 0.0) {
             (true, true) => 1.0,
             (false, false) => self.xy / (self.xx.sqrt() * self.yy.sqrt()),
@@ -145,6 +173,7 @@ impl ErrorMeter {
             op: l.op,
             sqnr_db: l.sums.sqnr_db(),
             cosine: l.sums.cosine(),
+            mse: l.sums.mse(),
         };
         self.layers.iter().map(error).collect()
     }
@@ -159,6 +188,7 @@ mod tests {
         let mut sums = Sums::default();
         [(3.0, 2.0), (-4.0, -4.0)].into_iter().for_each(|(x, y)| sums.add(x, y));
         assert!((sums.sqnr_db() - 10.0 * 25f64.log10()).abs() < 1e-12);
+        assert_eq!(sums.mse(), 0.5);
         assert!((sums.cosine() - 22.0 / (25f64 * 20.0).sqrt()).abs() < 1e-12);
         let same = Sums::default();
         assert_eq!((same.sqnr_db(), same.cosine()), (f64::INFINITY, 1.0));

@@ -1,3 +1,5 @@
+use super::statistics::{mcnemar, paired_interval};
+
 /// How often images of each class were named as each class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confusion {
@@ -80,13 +82,59 @@ pub struct Verdicts {
     pub flipped: Vec<Flip>,
     /// Wrong in float, right in int8.
     pub gained: usize,
+    /// Images whose label is among the five largest logits, of float and of int8.
+    pub top5: [u32; 2],
 }
 
 impl Verdicts {
     /// Nothing was looked at yet.
     pub fn new(classes: usize) -> Self {
         let none = Confusion::new(classes);
-        Self { float: none.clone(), int8: none, flipped: Vec::new(), gained: 0 }
+        Self { float: none.clone(), int8: none, flipped: Vec::new(), gained: 0, top5: [0; 2] }
+    }
+
+    /// Takes in one image's logits of float and of int8, for the five largest.
+    pub fn add_ranks(&mut self, label: usize, (float, int8): (&[f32], &[f32])) {
+        let among = |row: &[f32]| {
+            row.get(label).is_some_and(|own| {
+                // Of equals the first counts as the larger, as in the largest one.
+                let above = |(i, v): &(usize, &f32)| *v > own || (*v == own && *i < label);
+                row.iter().enumerate().filter(above).count() < 5
+            })
+        };
+        for (count, row) in self.top5.iter_mut().zip([float, int8]) {
+            *count += u32::from(among(row));
+        }
+    }
+
+    /// How sure it is that int8 does worse or better than float: the exact McNemar test's p.
+    pub fn mcnemar(&self) -> f64 {
+        mcnemar(self.flipped.len(), self.gained)
+    }
+
+    /// `int8 - float` as a fraction of the images, with its 95 % interval.
+    pub fn difference(&self) -> (f64, (f64, f64)) {
+        let (n, lost, gained) = (self.float.total() as usize, self.flipped.len(), self.gained);
+        let difference = (gained as f64 - lost as f64) / n.max(1) as f64;
+        (difference, paired_interval(lost, gained, n))
+    }
+
+    /// What the images can say about the difference, as a sentence.
+    pub fn in_words(&self) -> String {
+        let n = self.float.total();
+        let (difference, (low, high)) = self.difference();
+        let points = |v: f64| format!("{:.2}", v.abs() * 100.0);
+        if self.mcnemar() > 0.05 {
+            let images = if n == 1 { "image" } else { "images" };
+            return format!(
+                "No difference that {n} {images} can show: it lies between {} points lost and {} gained.",
+                points(low.min(0.0)),
+                points(high.max(0.0))
+            );
+        }
+        let what = if difference < 0.0 { "loses" } else { "gains" };
+        let [a, b] = if difference < 0.0 { [high.min(0.0), low] } else { [low.max(0.0), high] };
+        format!("int8 {what} {} points, between {} and {}.", points(difference), points(a), points(b))
     }
 
     /// Takes in image number `image` of class `label`. A label without a logit counts for nothing.
@@ -134,6 +182,13 @@ mod tests {
         assert_eq!(verdicts.flipped.iter().map(|f| f.image).collect::<Vec<_>>(), [2, 0], "the surest first");
         assert_eq!((verdicts.gained, verdicts.float.total(), verdicts.int8.total()), (1, 4, 4));
         assert_eq!((verdicts.float.right(), verdicts.int8.right()), (3, 2));
+        verdicts.add_ranks(5, (&[1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 0.0], &[1.0, 2.0, 0.0, 4.0, 5.0, 1.0, 0.0]));
+        assert_eq!(verdicts.top5, [0, 1], "behind 5, 4, 3, 2 and the first 1; behind 5, 4, 2 and the first 1");
+        assert!(verdicts.in_words().starts_with("No difference that 4 images can show"), "{}", verdicts.in_words());
+        verdicts.float.counts[0] += 996;
+        verdicts.flipped = vec![verdicts.flipped[0]; 30];
+        let said = verdicts.in_words();
+        assert!(said.starts_with("int8 loses 2.90 points, between 1.") && said.contains(" and 3."), "{said}");
         assert_eq!((verdicts.int8.count(1, 2), verdicts.int8.of_class(1)), (1, 2));
     }
 }

@@ -10,6 +10,9 @@ use super::screens::{self, Beside, Tab};
 use super::workbench::{Place, Request, Workbench};
 use crate::session::{Backend, Command, CommandKind, ModelId, Step, View};
 
+/// As many as the fields of the screens take.
+const MOST_EPOCHS: usize = 1000;
+
 /// Something that can be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -63,6 +66,14 @@ pub enum Action {
     Beside(Beside),
     /// Select a node of the graph.
     Node(String),
+    /// Open a file or folder by the path that was typed, for what it is.
+    File(PathBuf),
+    /// The sample with the weights that come with Octet, all six steps at once (`true`) or one by one.
+    Sample(bool),
+    /// Go on with what was last worked on.
+    Continue,
+    /// Train so many epochs, with fake quantization or without.
+    Epochs(usize),
 }
 
 impl Action {
@@ -91,8 +102,8 @@ impl Action {
         all.extend(Place::BELOW.map(Self::Look));
         all.extend(Tab::ALL.map(Self::Tab));
         all.extend(Self::PLAIN);
-        all.push(Self::Inspector);
-        all.extend([Field::Weights, Field::Data, Field::Recipe].map(Self::Browse));
+        all.extend([Self::Inspector, Self::Sample(true), Self::Sample(false), Self::Continue]);
+        all.extend([Field::Weights, Field::Data, Field::Recipe, Field::Project].map(Self::Browse));
         all.extend(ModelId::ALL.map(Self::Model));
         all.extend(Backend::ALL.map(Self::Qconfig));
         all.extend([false, true].map(Self::Method));
@@ -100,6 +111,21 @@ impl Action {
         let graph = view.stage().map(|s| s.graph());
         all.extend(graph.iter().flat_map(|g| &g.nodes).map(|n| Self::Node(n.name.clone())));
         all
+    }
+
+    /// What is typed out in full: a path that exists, or a number of epochs.
+    pub(super) fn typed(query: &str) -> Option<Self> {
+        let query = query.trim();
+        let home = || directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
+        let path = match query.strip_prefix("~/") {
+            Some(rest) => home()?.join(rest),
+            None => PathBuf::from(query),
+        };
+        if path.is_absolute() {
+            return path.exists().then_some(Self::File(path));
+        }
+        let count: usize = query.to_lowercase().strip_prefix("epochs")?.trim().parse().ok()?;
+        (1..=MOST_EPOCHS).contains(&count).then_some(Self::Epochs(count))
     }
 
     /// Those with keys, for the help; the six steps as one.
@@ -139,6 +165,11 @@ impl Action {
             Self::Method(true) => "Method: quantization-aware training (QAT)".to_owned(),
             Self::Beside(what) => format!("{} beside the int8 file", what.title()),
             Self::Node(name) => name.clone(),
+            Self::File(path) => path.display().to_string(),
+            Self::Sample(true) => "Quantize the sample now".to_owned(),
+            Self::Sample(false) => "Walk the six steps on the sample".to_owned(),
+            Self::Continue => "Continue where you were".to_owned(),
+            Self::Epochs(count) => format!("Train {count} {}", if *count == 1 { "epoch" } else { "epochs" }),
         }
     }
 
@@ -147,11 +178,12 @@ impl Action {
         match self {
             Self::Go(_) => "step",
             Self::Look(_) | Self::Tab(_) => "screen",
-            Self::Browse(_) | Self::Beside(_) => "file",
+            Self::Browse(_) | Self::File(_) | Self::Beside(_) => "file",
             Self::Model(_) => "model",
             Self::Qconfig(_) => "qconfig",
             Self::Method(_) => "method",
             Self::Node(_) => "layer",
+            Self::Epochs(_) => "training",
             Self::Run
             | Self::RunAll
             | Self::Cancel
@@ -166,6 +198,8 @@ impl Action {
             | Self::ActualSize
             | Self::Log
             | Self::Inspector
+            | Self::Sample(_)
+            | Self::Continue
             | Self::Palette
             | Self::Help => "command",
         }
@@ -198,7 +232,11 @@ impl Action {
             | Self::Qconfig(_)
             | Self::Method(_)
             | Self::Beside(_)
-            | Self::Node(_) => None,
+            | Self::Node(_)
+            | Self::File(_)
+            | Self::Sample(_)
+            | Self::Continue
+            | Self::Epochs(_) => None,
         }
     }
 
@@ -216,9 +254,12 @@ impl Action {
             Self::Redo => view.allows(CommandKind::Redo),
             Self::Save => view.allows(CommandKind::Save),
             Self::Beside(_) => bench.result.written.can(view),
-            Self::Browse(_) | Self::Model(_) => view.running.is_none(),
+            Self::Browse(_) | Self::Model(_) | Self::File(_) | Self::Sample(_) => view.running.is_none(),
+            // Once something else is open it would be taken away.
+            Self::Continue => !open && view.running.is_none() && bench.unfinished.is_some(),
             Self::Method(_) => view.allows(CommandKind::ChooseMethod),
             Self::Qconfig(_)
+            | Self::Epochs(_)
             | Self::Theme
             | Self::Larger
             | Self::Smaller
@@ -274,7 +315,7 @@ impl Action {
             Self::Help => bench.help = !bench.help,
             Self::Browse(field) => bench.browse(*field, ctx),
             Self::Model(model) => {
-                bench.choices.model = *model;
+                bench.choices.take_model(*model);
                 bench.open_chosen();
             }
             Self::Qconfig(backend) => bench.choices.take_backend(*backend),
@@ -283,6 +324,13 @@ impl Action {
                 bench.ask(Command::ChooseMethod(bench.choices.method()));
             }
             Self::Node(name) => bench.show_node(name, view),
+            Self::File(path) => bench.give(path, view, ctx),
+            Self::Sample(all) => bench.open_sample(*all),
+            Self::Continue => bench.go_on(),
+            Self::Epochs(count) => {
+                bench.choices.train.epochs = *count;
+                bench.choices.qat.train.epochs = *count;
+            }
         }
     }
 }

@@ -59,6 +59,11 @@ impl<T: Send + 'static> Asked<T> {
         }
     }
 
+    /// Ends the job; what it has answered stays.
+    pub fn cancel(&mut self) {
+        self.probe = None;
+    }
+
     /// The newest answer.
     pub fn answer(&self) -> Option<&T> {
         self.answer.as_ref()

@@ -13,6 +13,8 @@ pub(super) enum Field {
     Recipe,
     /// Where charts and tables go.
     Charts,
+    /// Where runs and the session are kept.
+    Project,
 }
 
 impl Field {
@@ -24,6 +26,7 @@ impl Field {
             Self::Out => "Name the int8 file\u{2026}",
             Self::Recipe => "Open an int8 file, a recipe or a run\u{2026}",
             Self::Charts => "Choose a folder for charts\u{2026}",
+            Self::Project => "Choose the project folder\u{2026}",
         }
     }
 }
@@ -54,12 +57,11 @@ impl Browsing {
             let dialog = rfd::FileDialog::new();
             let path = match field {
                 Field::Weights => dialog.add_filter("State dict", &["pth", "pt", "safetensors"]).pick_file(),
-                Field::Data => dialog.pick_folder(),
+                Field::Data | Field::Charts | Field::Project => dialog.pick_folder(),
                 Field::Out => dialog.set_file_name("model.octet.safetensors").save_file(),
                 Field::Recipe => {
                     dialog.add_filter("Int8 file, recipe, run", &["safetensors", "toml", "json"]).pick_file()
                 }
-                Field::Charts => dialog.pick_folder(),
             };
             // The window may be gone by now.
             if sender.send(path).is_ok() {

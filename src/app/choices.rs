@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::session::{
     ActivationSpec, Backend, Calibration, Catalog, FuseOptions, Method, ModelId, Place, PreprocessChoice,
-    PublishedWeights, QConfig, QatTraining, Recipe, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
+    PublishedWeights, QConfig, QatTraining, Recipe, Repairs, Source, TrainConfig, WeightSpec, WeightsChoice, catalog,
 };
 
 /// Drafts of everything that a command carries.
@@ -35,6 +35,8 @@ pub struct Choices {
     pub unfused: BTreeSet<String>,
     /// How activations and weights become int8, layer by layer.
     pub qconfig: QConfig,
+    /// What is repaired on the way.
+    pub repairs: Repairs,
     /// How many images.
     pub calibration: Calibration,
     /// Where the int8 file goes.
@@ -61,6 +63,7 @@ impl Choices {
             qat: QatTraining::default(),
             unfused: BTreeSet::new(),
             qconfig: recipe.qconfig,
+            repairs: recipe.repairs,
             calibration: Calibration { foresee: true, ..recipe.calibration },
             out: String::new(),
             folder,
@@ -73,6 +76,14 @@ impl Choices {
     /// Where files go unless they are named.
     pub fn folder(&self) -> &std::path::Path {
         &self.folder
+    }
+
+    /// Another folder for files; what was to go into the old one goes there.
+    pub fn take_folder(&mut self, folder: PathBuf) {
+        if let Ok(rest) = self.out().strip_prefix(&self.folder) {
+            self.out = folder.join(rest).display().to_string();
+        }
+        self.folder = folder;
     }
 
     /// The int8 file is named after the model.
@@ -115,10 +126,19 @@ impl Choices {
         self.qconfig.weight.bits = bits;
     }
 
+    /// Another model, without the weights of the one before: a state dict is of one model.
+    pub fn take_model(&mut self, model: ModelId) {
+        if model != self.model {
+            self.weights.clear();
+        }
+        self.model = model;
+    }
+
     /// Drops what was chosen for the layers of another model than the one that is picked now.
     pub fn forget_other_layers(&mut self) {
         if self.layers_of != self.model {
             self.unfused.clear();
+            self.repairs.adaround.clear();
             self.qconfig.overrides.clear();
             self.layers_of = self.model;
         }
@@ -143,6 +163,7 @@ impl Choices {
             preprocess: self.preprocess.clone(),
             unfused: self.unfused.clone(),
             qconfig: self.qconfig.clone(),
+            repairs: self.repairs.clone(),
             calibration: self.calibration,
             train: self.train,
             method: self.method(),
@@ -169,6 +190,7 @@ impl Choices {
         }
         self.unfused = recipe.unfused.clone();
         self.qconfig = recipe.qconfig.clone();
+        self.repairs = recipe.repairs.clone();
         // Whether accuracy is foreseen while calibrating is the window's, and in no file.
         self.calibration = Calibration { foresee: self.calibration.foresee, ..recipe.calibration };
         self.layers_of = recipe.model;

@@ -5,6 +5,7 @@ use eframe::egui::{
     vec2,
 };
 
+use super::glossary::{label_ui, words_ui};
 use super::number;
 use super::theme::{self, Tone, Type};
 use crate::session::{StepState, Transfer};
@@ -50,7 +51,7 @@ pub fn number_ui<N: egui::emath::Numeric>(
     speed: f64,
 ) {
     ui.horizontal(|ui| {
-        let label = ui.label(RichText::new(name).color(theme::palette(ui).weak));
+        let label = label_ui(ui, RichText::new(name).color(theme::palette(ui).weak));
         ui.add(egui::DragValue::new(value).range(range).speed(speed)).labelled_by(label.id);
     });
 }
@@ -71,6 +72,23 @@ pub fn pick_ui<T: Copy + PartialEq>(
     let text = format!("{name}: {}", title(*chosen));
     combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &text));
     combo.response.on_hover_text(name);
+}
+
+/// A layer's name in a row of a table, to be clicked. Where it has no room its end is seen: that tells it from others.
+pub fn layer_name_ui(ui: &mut Ui, name: &str, chosen: bool, row: f32) -> Response {
+    let spacing = ui.spacing_mut();
+    (spacing.button_padding.x, spacing.interact_size.y) = (theme::GRID, row.min(theme::ROW));
+    let font = Type::Body.mono();
+    let letter = ui.painter().layout_no_wrap("0".to_owned(), font.clone(), theme::palette(ui).text).size().x;
+    let room = (((ui.available_width() - 2.0 * theme::GRID) / letter) as usize).max(2);
+    let count = name.chars().count();
+    let shown: String = match count > room {
+        true => std::iter::once('\u{2026}').chain(name.chars().skip(count + 1 - room)).collect(),
+        false => name.to_owned(),
+    };
+    let response = ui.selectable_label(chosen, RichText::new(shown).font(font));
+    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, name));
+    response.on_hover_text(name)
 }
 
 /// A path that is typed, or picked in a dialog; whether the dialog was asked for.
@@ -131,7 +149,7 @@ pub fn figures_ui(ui: &mut Ui, figures: &[(&str, &str, Option<Tone>)]) {
                 ui.spacing_mut().item_spacing.y = 2.0;
                 let color = tone.map_or(p.weak, |t| t.ink(p.dark));
                 let glyph = tone.map_or(String::new(), |t| format!("{}  ", t.glyph()));
-                ui.label(RichText::new(format!("{glyph}{name}")).font(Type::Small.strong()).color(color));
+                label_ui(ui, RichText::new(format!("{glyph}{name}")).font(Type::Small.strong()).color(color));
                 ui.label(RichText::new(*value).font(Type::Display.strong()).color(p.strong));
             });
             ui.add_space(theme::PADDING);
@@ -176,7 +194,7 @@ pub fn banner_ui(ui: &mut Ui, tone: Tone, text: &str) {
     egui::Frame::new().fill(tone.wash(dark)).corner_radius(theme::RADIUS).inner_margin(12).show(ui, |ui| {
         ui.horizontal_top(|ui| {
             ui.label(RichText::new(tone.glyph()).font(Type::Body.strong()).color(tone.ink(dark)));
-            ui.add(egui::Label::new(RichText::new(text).color(theme::palette(ui).strong)).wrap());
+            words_ui(ui, text, Type::Body.font(), theme::palette(ui).strong);
         });
     });
 }

@@ -44,11 +44,7 @@ pub(super) fn drops_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
         hint_ui(ctx, path);
     }
     for path in dropped {
-        bench.notice = None;
-        match given(&path) {
-            Ok(given) => bench.take(given, view, ctx),
-            Err(why) => bench.notice = Some(why),
-        }
+        bench.give(&path, view, ctx);
     }
     let Some(reading) = &bench.reading else { return };
     let mut read = None;
@@ -90,6 +86,15 @@ fn hint_ui(ctx: &Context, path: &Path) {
 }
 
 impl Workbench {
+    /// Does with a path what is there is for, or says that it is for nothing.
+    pub(super) fn give(&mut self, path: &Path, view: &View, ctx: &Context) {
+        self.notice = None;
+        match given(path) {
+            Ok(given) => self.take(given, view, ctx),
+            Err(why) => self.notice = Some(why),
+        }
+    }
+
     /// Does with a file what it is for.
     pub(super) fn take(&mut self, given: Given, view: &View, ctx: &Context) {
         match given {

@@ -27,14 +27,14 @@ const FALLBACKS: [&str; 8] = [
 pub(super) const WORDS: [&[u8]; 2] =
     [include_bytes!("../../assets/fonts/Inter-Regular.otf"), include_bytes!("../../assets/fonts/Inter-SemiBold.otf")];
 
+/// And the one for numbers in tables.
+pub(super) const NUMBERS: &[u8] = include_bytes!("../../assets/fonts/JetBrainsMono-Regular.ttf");
+
 /// The embedded faces alone: the same on every machine, so pictures in tests are too.
 pub fn embedded() -> FontDefinitions {
     let mut fonts = FontDefinitions::empty();
-    let faces: [(&str, &'static [u8]); 3] = [
-        ("inter", WORDS[0]),
-        ("inter-semibold", WORDS[1]),
-        ("jetbrains-mono", include_bytes!("../../assets/fonts/JetBrainsMono-Regular.ttf")),
-    ];
+    let faces: [(&str, &'static [u8]); 3] =
+        [("inter", WORDS[0]), ("inter-semibold", WORDS[1]), ("jetbrains-mono", NUMBERS)];
     for (name, data) in faces {
         fonts.font_data.insert(name.to_owned(), Arc::new(FontData::from_static(data)));
     }

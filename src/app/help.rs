@@ -1,6 +1,6 @@
 //! ?: the keys.
 
-use eframe::egui::{Context, Grid, Id, Modal, RichText, ScrollArea, vec2};
+use eframe::egui::{self, Context, Grid, Id, Modal, RichText, ScrollArea, vec2};
 
 use super::actions::Action;
 use super::theme::{self, Type};
@@ -12,7 +12,8 @@ pub(super) fn help_ui(ctx: &Context, bench: &mut Workbench) {
         return;
     }
     let high = ctx.content_rect().height() - 120.0;
-    let shown = Modal::new(Id::unique("help")).show(ctx, |ui| {
+    let frame = egui::Frame::popup(&ctx.style_of(ctx.theme())).inner_margin(theme::PADDING);
+    let shown = Modal::new(Id::unique("help")).frame(frame).show(ctx, |ui| {
         let p = theme::palette(ui);
         ui.label(RichText::new("Keys").font(Type::Title.strong()).color(p.strong));
         ui.add_space(theme::GAP);

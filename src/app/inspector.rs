@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use eframe::egui::{Align, Label, Layout, RichText, Ui};
 
+use super::glossary::label_ui;
 use super::graph_view::{self, Selection};
 use super::number;
 use super::plot::{Histogram, Row, histogram_ui, row_ui};
@@ -112,7 +113,7 @@ fn state_ui(ui: &mut Ui, tone: Tone, op: &str) {
 /// A name on the left, its value on the right.
 fn fact_ui(ui: &mut Ui, name: &str, value: &str) {
     ui.horizontal_top(|ui| {
-        ui.label(RichText::new(name).color(theme::palette(ui).weak));
+        label_ui(ui, RichText::new(name).color(theme::palette(ui).weak));
         ui.with_layout(Layout::right_to_left(Align::TOP), |ui| {
             ui.add(Label::new(RichText::new(value).font(Type::Body.mono())).wrap());
         });

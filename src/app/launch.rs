@@ -1,5 +1,5 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,7 +49,8 @@ pub fn run() -> Result<(), AppError> {
                 cc.egui_ctx.set_fonts(fonts::with_system_fallback());
                 theme::install(&cc.egui_ctx);
                 let ctx = cc.egui_ctx.clone();
-                let mut window = Window::new(Choices::new(folder()), move || ctx.request_repaint())?;
+                let mut window =
+                    Window::new(Choices::new(folder(memory.project.as_deref())), move || ctx.request_repaint())?;
                 window.remember(&cc.egui_ctx, memory, memory::place());
                 Ok(Box::new(window))
             }),
@@ -85,8 +86,11 @@ fn options(size: Option<[f32; 2]>) -> eframe::NativeOptions {
     }
 }
 
-/// Where results go unless the user says otherwise: the system's folder for data, else the working folder.
-fn folder() -> PathBuf {
+/// Where results go: the folder that was chosen last, else the system's for data, else the working folder.
+fn folder(chosen: Option<&Path>) -> PathBuf {
+    if let Some(chosen) = chosen.filter(|f| f.is_dir()) {
+        return chosen.to_owned();
+    }
     let folder = directories::ProjectDirs::from("", "", "octet").map(|dirs| dirs.data_dir().to_owned());
     folder.filter(|f| std::fs::create_dir_all(f).is_ok()).unwrap_or_default()
 }
@@ -138,15 +142,11 @@ impl Window {
     /// # Errors
     /// The system's, where it gives no thread.
     pub fn new(choices: Choices, wake: impl Fn() + Send + 'static) -> std::io::Result<Self> {
-        let session = Session::new(Device::Cpu).in_project(Project::new(choices.folder()));
-        let worker = Worker::with(session, wake)?;
-        Ok(Self {
-            worker,
-            view: View::default(),
-            bench: Workbench::new(choices),
-            memory_file: None,
-            remembered: Memory::default(),
-        })
+        let project = Project::new(choices.folder());
+        let mut bench = Workbench::new(choices);
+        bench.look_into(&project);
+        let worker = Worker::with(Session::new(Device::Cpu).in_project(project).autosaving(), wake)?;
+        Ok(Self { worker, view: View::default(), bench, memory_file: None, remembered: Memory::default() })
     }
 
     /// Looks as it did when it was closed, and writes to `file` what changes from now on.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use eframe::egui::Theme;
 use serde_json::{Value, json};
 
+use super::tutorial::Progress;
+
 /// Files of a kind that are remembered.
 const RECENT: usize = 6;
 /// The file is some hundred bytes; what is larger is not ours.
@@ -31,6 +33,10 @@ pub struct Memory {
     pub weights: Vec<String>,
     /// Image folders, the newest first.
     pub data: Vec<String>,
+    /// How far the tutorial is.
+    pub tutorial: Progress,
+    /// The project folder, where one was chosen.
+    pub project: Option<PathBuf>,
 }
 
 impl Memory {
@@ -61,6 +67,8 @@ impl Memory {
             zoom: value.get("zoom").and_then(number).map(clamp_zoom),
             weights: list("weights"),
             data: list("data"),
+            tutorial: Progress::of(value.get("tutorial")),
+            project: value.get("project").and_then(Value::as_str).map(PathBuf::from),
         }
     }
 
@@ -71,6 +79,8 @@ impl Memory {
         });
         let value = json!({
             "size": self.size, "theme": theme, "zoom": self.zoom, "weights": self.weights, "data": self.data,
+            "tutorial": self.tutorial.value(),
+            "project": self.project,
         });
         format!("{value:#}\n")
     }
@@ -125,6 +135,7 @@ mod tests {
         assert_eq!(Memory::load(&path), Memory::default());
         let mut memory =
             Memory { size: Some([900.0, 700.0]), theme: Some(Theme::Light), zoom: Some(1.5), ..Memory::default() };
+        memory.project = Some(folder.path().to_owned());
         for i in 0..9 {
             memory.note(&format!("w{i}.pth"), " images ");
         }

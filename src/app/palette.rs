@@ -64,7 +64,8 @@ pub(super) fn palette_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
         if found.is_empty() {
             ui.label(egui::RichText::new("Nothing of that name.").color(theme::palette(ui).weak));
         }
-        ScrollArea::vertical().id_salt("found").max_height(high).auto_shrink([false, true]).show(ui, |ui| {
+        let list = ScrollArea::vertical().id_salt("found").max_height(high).min_scrolled_height(high);
+        list.auto_shrink([false, true]).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
             for (i, action) in found.iter().enumerate() {
                 let marked = i == palette.marked;
@@ -88,7 +89,7 @@ pub(super) fn palette_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
 
 fn field_ui(ui: &mut Ui, palette: &mut Palette) {
     let field = TextEdit::singleline(&mut palette.query)
-        .hint_text("A command, a step, a layer\u{2026}")
+        .hint_text("A command, a step, a layer, the path of a file\u{2026}")
         .desired_width(f32::INFINITY)
         .align(Align2::LEFT_CENTER);
     let field = ui.add(field);
@@ -108,7 +109,8 @@ fn found(query: &str, bench: &Workbench, view: &View) -> Vec<Action> {
     if !query.trim().is_empty() {
         found.sort_by_key(|(fit, _)| std::cmp::Reverse(*fit));
     }
-    found.into_iter().take(ROWS).map(|(_, action)| action).collect()
+    let typed = Action::typed(query).filter(|a| a.can(bench, view));
+    typed.into_iter().chain(found.into_iter().map(|(_, action)| action)).take(ROWS).collect()
 }
 
 fn row_ui(ui: &mut Ui, action: &Action, marked: bool) -> egui::Response {
@@ -121,7 +123,7 @@ fn row_ui(ui: &mut Ui, action: &Action, marked: bool) -> egui::Response {
         ui.painter().rect_filled(rect, CornerRadius::same(theme::RADIUS), fill);
     }
     let font = match action {
-        Action::Node(_) => Type::Body.mono(),
+        Action::Node(_) | Action::File(_) => Type::Body.mono(),
         _ => Type::Body.font(),
     };
     let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));

@@ -52,6 +52,13 @@ fn place_mark(ui: &Ui, centre: Pos2, place: Place, ink: egui::Color32) {
             let hill = [vec2(-5.0, 3.5), vec2(-1.0, -1.5), vec2(1.5, 1.5), vec2(3.0, 0.0), vec2(5.0, 3.5)];
             painter.add(Shape::line(hill.map(|d| centre + d).to_vec(), line));
         }
+        Place::Learn => {
+            // An open book.
+            for side in [-1.0, 1.0] {
+                let page = [vec2(0.0, -4.0), vec2(side * 7.5, -6.0), vec2(side * 7.5, 4.5), vec2(0.0, 6.5)];
+                painter.add(Shape::closed_line(page.map(|d| centre + d).to_vec(), line));
+            }
+        }
         Place::Compare => {
             for (dy, long) in [(-5.0, 14.0), (0.0, 5.0), (5.0, 8.0)] {
                 let from = centre + vec2(-7.0, dy);

@@ -2,7 +2,7 @@
 
 use eframe::egui::{self, Align, Align2, Layout, RichText, Role, ScrollArea, Ui, WidgetInfo};
 
-use super::controls::{progress_ui, transfer_ui};
+use super::controls::{choice_ui, progress_ui, transfer_ui};
 use super::number;
 use super::theme::{self, Tone, Type};
 use super::workbench::{Request, Workbench};
@@ -13,8 +13,28 @@ use crate::session::{LogLine, Severity, View};
 pub(super) struct Log {
     open: bool,
     filter: String,
+    least: Least,
     clock: Clock,
     paused: bool,
+}
+
+/// Which lines the log shows, by how much they matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Least {
+    #[default]
+    All,
+    Warnings,
+    Errors,
+}
+
+impl Least {
+    fn shows(self, line: &LogLine) -> bool {
+        match (self, line.severity) {
+            (Self::All, _) | (_, Severity::Error) => true,
+            (Self::Warnings, severity) => severity == Severity::Warning,
+            (Self::Errors, Severity::Info | Severity::Warning) => false,
+        }
+    }
 }
 
 /// When the current part of the work began, for the time left.
@@ -38,7 +58,7 @@ pub(super) fn status_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, low: bo
             None => {
                 bench.log.clock = Clock::default();
                 bench.log.paused = false;
-                last_line_ui(ui, view);
+                last_line_ui(ui, bench, view);
             }
         }
         if !low {
@@ -102,35 +122,48 @@ fn cancel_ui(ui: &mut Ui, bench: &mut Workbench) {
     }
 }
 
-fn last_line_ui(ui: &mut Ui, view: &View) {
-    let weak = theme::palette(ui).weak;
+/// What was just saved, for a while; else the newest line of the log.
+fn last_line_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    const SHOWN: f64 = 8.0;
+    let p = theme::palette(ui);
+    let (weak, now) = (p.weak, ui.input(|i| i.time));
+    bench.said = bench.said.take().filter(|(_, when)| now - when < SHOWN);
+    if let Some((said, when)) = &bench.said {
+        ui.add(egui::Label::new(RichText::new(said).color(Tone::Int8.ink(p.dark))).truncate());
+        ui.ctx().request_repaint_after_secs((when + SHOWN - now) as f32);
+        return;
+    }
     let text = view.log.last().map_or("Nothing is running.", |l| l.text.as_str());
     ui.add(egui::Label::new(RichText::new(text).color(weak)).truncate());
 }
 
 fn log_ui(ui: &mut Ui, log: &mut Log, view: &View) {
+    let sought = log.filter.to_lowercase();
+    let lines: Vec<&LogLine> =
+        view.log.iter().filter(|l| log.least.shows(l) && l.text.to_lowercase().contains(&sought)).collect();
     ui.horizontal(|ui| {
+        let options = [(Least::All, "All"), (Least::Warnings, "Warnings"), (Least::Errors, "Errors")];
+        choice_ui(ui, "Log", &options, &mut log.least);
         let field = egui::TextEdit::singleline(&mut log.filter).hint_text("Filter the log").desired_width(200.0);
         let field = ui.add(field.align(Align2::LEFT_CENTER));
         field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Filter the log"));
         if ui.button("Copy log").clicked() {
-            let all: Vec<&str> = view.log.iter().map(|l| l.text.as_str()).collect();
+            let all: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
             ui.ctx().copy_text(all.join("\n"));
         }
     });
-    let sought = log.filter.to_lowercase();
-    let lines: Vec<&LogLine> = view.log.iter().filter(|l| l.text.to_lowercase().contains(&sought)).collect();
+    if lines.is_empty() {
+        let text = if view.log.is_empty() { "Nothing was logged yet." } else { "No line of the log is like this." };
+        ui.label(RichText::new(text).color(theme::palette(ui).weak));
+    }
     const LINE: f32 = 20.0;
-    ScrollArea::vertical().id_salt("log").max_height(140.0).auto_shrink(false).stick_to_bottom(true).show_rows(
-        ui,
-        LINE,
-        lines.len(),
-        |ui, rows| {
-            for line in &lines[rows] {
-                line_ui(ui, line);
-            }
-        },
-    );
+    const HIGH: f32 = 140.0;
+    let area = ScrollArea::vertical().id_salt("log").max_height(HIGH).min_scrolled_height(HIGH);
+    area.auto_shrink(false).stick_to_bottom(true).show_rows(ui, LINE, lines.len(), |ui, rows| {
+        for line in &lines[rows] {
+            line_ui(ui, line);
+        }
+    });
 }
 
 fn line_ui(ui: &mut Ui, line: &LogLine) {

@@ -18,12 +18,20 @@ pub const GAP: f32 = 8.0;
 pub const PADDING: f32 = 16.0;
 /// Height of a row with a control in it.
 pub const ROW: f32 = 28.0;
+/// Height of a choice among a few, with the frame around it.
+pub const CHOICE: f32 = 32.0;
 /// Of every rounded corner.
 pub const RADIUS: u8 = 6;
 /// Width of the rail with words.
 pub const RAIL: f32 = 200.0;
 /// Width of the rail with icons alone.
 pub const RAIL_NARROW: f32 = 56.0;
+/// Width of a lesson of the tutorial.
+pub const LESSON: f32 = 352.0;
+/// Below this width the rail has no words beside a lesson.
+pub const ROOMY: f32 = 1240.0;
+/// From this width the inspector stands beside a lesson too.
+pub const WIDE: f32 = 1560.0;
 /// Width of the inspector.
 pub const INSPECTOR: f32 = 288.0;
 /// Below this width the rail is icons and the inspector a drawer.

@@ -1,16 +1,19 @@
 //! The bar above: what is worked on, and the button that runs it all.
 
-use eframe::egui::{self, Align, Layout, RichText, Role, Ui, WidgetInfo};
+use eframe::egui::{self, Align, Layout, RichText, Role, Ui, WidgetInfo, vec2};
 
 use super::actions::Action;
 use super::browse::Field;
 use super::controls::{choice_ui, pick_ui, primary_ui};
+use super::number::bytes;
 use super::theme::{self, Type};
 use super::workbench::Workbench;
-use crate::session::{Backend, Command, CommandKind, ModelId, Recipe, View};
+use crate::session::{Backend, Command, CommandKind, Device, Gpus, ModelId, Recipe, View};
 
 pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
-    ui.horizontal(|ui| {
+    // As high as its highest control, so that all stand on one line.
+    let line = vec2(ui.available_width(), theme::CHOICE);
+    ui.allocate_ui_with_layout(line, Layout::left_to_right(Align::Center), |ui| {
         let p = theme::palette(ui);
         if !narrow {
             ui.label(RichText::new("Octet").font(Type::Title.strong()).color(p.strong));
@@ -26,12 +29,16 @@ pub(super) fn top_bar_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow
 }
 
 fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, narrow: bool) {
-    pick_ui(ui, "Model", &mut bench.choices.model, &ModelId::ALL, ModelId::title);
+    let mut model = bench.choices.model;
+    pick_ui(ui, "Model", &mut model, &ModelId::ALL, ModelId::title);
+    bench.choices.take_model(model);
     if narrow {
         ui.menu_button("Setup", |ui| {
             method_ui(ui, bench, view);
             ui.separator();
             data_items_ui(ui, bench);
+            ui.separator();
+            device_items_ui(ui, bench, view);
             ui.separator();
             for backend in Backend::ALL {
                 if ui.selectable_label(bench.choices.qconfig.name == backend, backend.name()).clicked() {
@@ -53,7 +60,12 @@ fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, nar
         if backend != bench.choices.qconfig.name {
             bench.choices.take_backend(backend);
         }
-        ui.label(RichText::new("CPU").color(theme::palette(ui).weak)).on_hover_text("Where float runs");
+        let chosen = device_name(view.device, &view.gpus);
+        let device = egui::ComboBox::from_id_salt("Device").selected_text(&chosen);
+        let device = device.show_ui(ui, |ui| device_items_ui(ui, bench, view)).response;
+        let name = format!("Device: {chosen}");
+        device.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &name));
+        device.on_hover_text("Where float runs, and training; int8 runs on the CPU");
     }
     if bench.choices.reopens(recipe) {
         let open = ui.add_enabled(view.running.is_none(), egui::Button::new("Open"));
@@ -71,6 +83,31 @@ fn method_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     });
     if bench.choices.by_qat != before {
         bench.ask(Command::ChooseMethod(bench.choices.method()));
+    }
+}
+
+/// The CPU and each GPU; where there is none, why.
+fn device_items_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let all = std::iter::once(Device::Cpu).chain(view.gpus.found.iter().map(|gpu| gpu.device));
+    for device in all {
+        let row = egui::Button::selectable(view.device == device, device_name(device, &view.gpus));
+        if ui.add_enabled(view.running.is_none(), row).clicked() {
+            bench.ask(Command::ChooseDevice(device));
+            ui.close();
+        }
+    }
+    if let Some(why) = &view.gpus.why_none {
+        ui.set_max_width(320.0);
+        ui.label(RichText::new(format!("No GPU: {why}.")).color(theme::palette(ui).weak));
+    }
+}
+
+/// "CPU", or the GPU's name and memory.
+fn device_name(device: Device, gpus: &Gpus) -> String {
+    match gpus.found.iter().find(|gpu| gpu.device == device) {
+        Some(gpu) => format!("{} \u{b7} {}", gpu.name, bytes(gpu.memory as u64)),
+        None if device == Device::Cpu => "CPU".to_owned(),
+        None => device.to_string(),
     }
 }
 

@@ -1,13 +1,14 @@
-//! The first start: three cards, no account, no network, nothing to dismiss.
+//! The first start: four cards, no account, no network, nothing to dismiss.
 
 use eframe::egui::{self, RichText, ScrollArea, Ui, vec2};
 
 use super::browse::Field;
 use super::controls::{banner_ui, path_ui, pick_ui, primary_ui};
+use super::number;
 use super::preprocessing::preprocess_ui;
 use super::theme::{self, Tone, Type};
-use super::workbench::Workbench;
-use crate::session::{Command, Fit, ModelId, Preprocess, Step, View};
+use super::workbench::{Place, Workbench};
+use crate::session::{Command, Fit, ModelId, Preprocess, Source, Step, Unfinished, View};
 
 pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
@@ -27,20 +28,103 @@ pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             banner_ui(ui, Tone::Trouble, message);
         }
         let idle = view.running.is_none();
+        continue_ui(ui, bench, idle);
         cards_ui(ui, bench, idle);
         if bench.opening {
             form_ui(ui, bench, idle);
         }
+        project_ui(ui, bench, idle);
     });
 }
 
+/// What was last worked on, a click away.
+fn continue_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
+    let Some(kept) = &bench.unfinished else { return };
+    let (room, text) = (ui.available_width(), in_words(kept));
+    let width = room.min(WHOLE);
+    let clicked = ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 0.0;
+        ui.add_space((room - width) / 2.0);
+        let card = theme::card_frame(ui).inner_margin(theme::PADDING).show(ui, |ui| {
+            // The four cards below have three hairlines more.
+            let inner = width - 2.0 * theme::PADDING + 6.0;
+            ui.set_width(inner);
+            let line = vec2(inner, 44.0);
+            ui.allocate_ui_with_layout(line, egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let button = primary_ui(ui, idle, "Continue");
+                let name = "Continue where you were";
+                button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, format!("{name}: Continue")));
+                ui.with_layout(egui::Layout::top_down(egui::Align::LEFT), |ui| {
+                    let p = theme::palette(ui);
+                    ui.label(RichText::new(name).font(Type::Title.strong()).color(p.strong));
+                    ui.add(egui::Label::new(RichText::new(text).color(p.weak)).wrap());
+                });
+                button.clicked()
+            })
+        });
+        card.inner.inner
+    });
+    ui.add_space(theme::GAP);
+    if clicked.inner {
+        bench.go_on();
+    }
+}
+
+/// "ResNet18, QAT, the sample: 4 Prepare is done, training was cut short after 3 epochs, 5 min ago".
+fn in_words(kept: &Unfinished) -> String {
+    let recipe = &kept.recipe;
+    let data = match &recipe.data {
+        Source::Sample => "the sample".to_owned(),
+        Source::Path(path) => path.file_name().map_or("images".into(), |n| n.to_string_lossy()).into_owned(),
+    };
+    let done = match kept.done {
+        Some(step) => format!("{} {} is done", step.index() + 1, step.title_in(&recipe.method)),
+        None => "opened".to_owned(),
+    };
+    let cut = match kept.training {
+        Some(1) => ", training was cut short after 1 epoch and goes on".to_owned(),
+        Some(epochs) => format!(", training was cut short after {epochs} epochs and goes on"),
+        None => String::new(),
+    };
+    let age = kept.when.and_then(|when| when.elapsed().ok());
+    let age = age.map_or(String::new(), |age| format!(", {} ago", number::seconds(age.as_secs_f64())));
+    format!("{}, {}, {data}: {done}{cut}{age}.", recipe.model.title(), recipe.method.name())
+}
+
+/// Where runs and the session are kept.
+fn project_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
+    ui.add_space(theme::PADDING);
+    let folder = bench.choices.folder().display().to_string();
+    let weak = theme::palette(ui).weak;
+    ui.vertical_centered(|ui| {
+        ui.label(RichText::new(format!("Project folder: {folder}")).font(Type::Small.font()).color(weak));
+        let change = ui.add_enabled(idle, egui::Button::new("Change\u{2026}").small());
+        change.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, "Change the project folder"));
+        if change.on_hover_text("Runs, charts and the session itself are kept there").clicked() {
+            bench.browse(Field::Project, ui.ctx());
+        }
+    });
+}
+
+const CARD: f32 = 264.0;
+/// As wide as the four cards.
+const WHOLE: f32 = 4.0 * CARD + 3.0 * theme::PADDING;
+
 fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
-    const WIDTH: f32 = 264.0;
+    const WIDTH: f32 = CARD;
     const GAP: f32 = theme::PADDING;
     let room = ui.available_width();
-    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 3);
+    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 4);
+    // Never three and one.
+    let columns = if columns == 3 { 2 } else { columns };
     let left = ((room - columns as f32 * (WIDTH + GAP) + GAP) / 2.0).max(0.0);
+    let begun = bench.memory.tutorial.is_begun();
     let texts = [
+        (
+            "Take the tutorial",
+            "Quantize a real model twice, by PTQ and by QAT, and see why each step is done: half an hour.",
+            if begun { "Resume" } else { "Start" },
+        ),
         (
             "Quantize the sample now",
             "ShuffleNetV2 and ten kinds of clothing, all six steps at once; the result in less than a minute.",
@@ -57,7 +141,7 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
             ui.add_space(left);
             ui.spacing_mut().item_spacing.x = GAP;
             for (i, (title, text, button)) in cards.by_ref().take(columns) {
-                if card_ui(ui, WIDTH, title, text, button, i == 0, idle) {
+                if card_ui(ui, WIDTH, title, text, button, i == 0 && bench.unfinished.is_none(), idle) {
                     clicked = Some(i);
                 }
             }
@@ -66,15 +150,11 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     }
     match clicked {
         Some(0) => {
-            bench.choices.take_sample();
-            bench.ask(Command::Open(Box::new(bench.choices.recipe())));
-            bench.ask(Command::RunAll(bench.choices.out()));
+            bench.open_sample(false);
+            bench.look(Place::Learn);
         }
-        Some(1) => {
-            bench.choices.take_sample();
-            bench.ask(Command::Open(Box::new(bench.choices.recipe())));
-            bench.go(Step::Stubs);
-        }
+        Some(1) => bench.open_sample(true),
+        Some(2) => bench.open_sample(false),
         Some(_) => bench.opening = !bench.opening,
         None => {}
     }

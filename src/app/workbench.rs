@@ -1,20 +1,24 @@
 //! The frame: bar above, rail left, screen in the middle, inspector right, progress and log below.
 
+use std::path::PathBuf;
+
 use eframe::egui::{self, Align, Context, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
 
 use super::actions::{self, Given};
 use super::browse::{Browsing, Field, Finished};
 use super::choices::Choices;
-use super::controls::{banner_ui, primary_ui};
+use super::controls::{banner_ui, choice_ui, primary_ui};
 use super::drops::{self, Reading};
+use super::glossary::label_ui;
 use super::graph_view::{GraphPane, Selection};
 use super::inspector::{Inspector, inspector_ui};
 use super::memory::Memory;
 use super::palette::{self, Palette};
 use super::screens::{self, Beside, ResultView, Tab};
 use super::theme::{self, Tone, Type};
-use super::{help, rail, status, top_bar, welcome};
-use crate::session::{Command, CommandKind, Step, StepState, View};
+use super::tutorial::{Tutorial, lesson_ui};
+use super::{help, keep, rail, status, top_bar, welcome};
+use crate::session::{Command, CommandKind, Project, Stage, Step, StepState, Unfinished, View};
 
 /// What a panel asks for; the window passes it on to the worker.
 #[derive(Clone, Debug)]
@@ -38,11 +42,13 @@ pub enum Place {
     Images,
     /// The files of every model.
     Compare,
+    /// The tutorial's overview.
+    Learn,
 }
 
 impl Place {
     /// Those below the steps.
-    pub const BELOW: [Self; 2] = [Self::Images, Self::Compare];
+    pub const BELOW: [Self; 3] = [Self::Images, Self::Compare, Self::Learn];
 
     /// As the rail names it.
     pub fn title(self) -> &'static str {
@@ -50,6 +56,7 @@ impl Place {
             Self::Step => "Steps",
             Self::Images => "Images",
             Self::Compare => "Compare",
+            Self::Learn => "Learn",
         }
     }
 
@@ -59,6 +66,7 @@ impl Place {
             Self::Step => "",
             Self::Images => "What does the model see?",
             Self::Compare => "What did each run give, and what does each model weigh?",
+            Self::Learn => "How does quantization work, and how is it done?",
         }
     }
 }
@@ -93,10 +101,17 @@ pub struct Workbench {
     pub(super) runs: screens::RunsScreen,
     pub(super) palette: Palette,
     pub(super) help: bool,
+    /// The lesson that is open.
+    pub tutorial: Tutorial,
     /// What is remembered from one start to the next.
     pub memory: Memory,
+    /// What was last worked on in the project, when the window was opened or the project chosen.
+    pub(super) unfinished: Option<Unfinished>,
     /// What a user should know of what he just did, until he does something else.
     pub(super) notice: Option<String>,
+    /// What was done well, and when: said for a while.
+    pub(super) said: Option<(String, f64)>,
+    pub(super) keeping: Vec<keep::Keeping>,
     pub(super) reading: Option<Reading>,
     browsing: Option<Browsing>,
     requests: Vec<Request>,
@@ -130,8 +145,12 @@ impl Workbench {
             runs: screens::RunsScreen::default(),
             palette: Palette::default(),
             help: false,
+            tutorial: Tutorial::default(),
             memory: Memory::default(),
+            unfinished: None,
             notice: None,
+            said: None,
+            keeping: Vec::new(),
             reading: None,
             browsing: None,
             requests: Vec::new(),
@@ -143,6 +162,9 @@ impl Workbench {
     pub fn ask(&mut self, command: Command) {
         self.following = matches!(command, Command::RunAll(_));
         self.notice = None;
+        if let Command::Repair(repair) = &command {
+            (self.choices.qconfig, self.choices.repairs) = (repair.qconfig.clone(), repair.repairs.clone());
+        }
         if let Command::Open(_) = command {
             self.memory.note(&self.choices.weights, &self.choices.data);
         }
@@ -168,7 +190,7 @@ impl Workbench {
         if view.recipe.as_ref().is_some_and(|recipe| self.choices.reopens(recipe)) {
             self.open_chosen();
         }
-        self.ask(Command::ChooseMethod(self.choices.method()));
+        self.ask(Command::Choose(Box::new(self.choices.recipe())));
         self.ask(Command::RunAll(self.choices.out()));
     }
 
@@ -197,8 +219,64 @@ impl Workbench {
     }
 
     pub(super) fn request(&mut self, request: Request) {
-        self.following &= !matches!(request, Request::Cancel);
+        if let Request::Cancel = request {
+            self.following = false;
+            self.tutorial.stop();
+        }
         self.requests.push(request);
+    }
+
+    /// Opens the sample with the weights that come with Octet, and runs all steps on it, or stands before the first.
+    pub(super) fn open_sample(&mut self, all: bool) {
+        self.choices.take_sample();
+        self.open_chosen();
+        if all {
+            self.ask(Command::RunAll(self.choices.out()));
+        } else {
+            self.go(Step::Stubs);
+        }
+    }
+
+    /// Notes what can be gone on with in a project.
+    pub(super) fn look_into(&mut self, project: &Project) {
+        match project.unfinished() {
+            Ok(unfinished) => self.unfinished = unfinished,
+            Err(e) => self.notice = Some(e.to_string()),
+        }
+    }
+
+    /// Goes on with what was last worked on, at the same step.
+    pub(super) fn go_on(&mut self) {
+        let Some(kept) = self.unfinished.take() else { return };
+        self.choices.take_recipe(&kept.recipe);
+        if let Some(saved) = &kept.saved {
+            self.choices.out = saved.display().to_string();
+        }
+        let next = kept.done.map_or(0, |d| (d.index() + 1).min(Step::ALL.len() - 1));
+        self.ask(Command::Continue(Box::new(kept)));
+        self.go(Step::ALL[next]);
+    }
+
+    /// Keeps runs and the session in another folder from now on.
+    pub(super) fn use_project(&mut self, folder: PathBuf) {
+        if let Err(e) = std::fs::create_dir_all(&folder) {
+            self.notice = Some(format!("{}: cannot be made: {e}; choose another folder", folder.display()));
+            return;
+        }
+        self.notice = None;
+        self.choices.take_folder(folder.clone());
+        self.look_into(&Project::new(&folder));
+        self.runs = screens::RunsScreen::default();
+        self.memory.project = Some(folder.clone());
+        self.ask(Command::UseProject(folder));
+    }
+
+    /// Where charts go.
+    pub(super) fn charts_folder(&self) -> PathBuf {
+        match self.runs.folder.trim() {
+            "" => self.choices.folder().join("charts"),
+            folder => PathBuf::from(folder),
+        }
     }
 
     /// Opens a file dialog for a field, unless one is open.
@@ -275,8 +353,10 @@ impl Workbench {
 pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     bench.follow(view);
     bench.keep_method(view);
+    bench.attend_lesson(view);
     picked(ui, bench, view);
     drops::drops_ui(ui.ctx(), bench, view);
+    keep::keep_ui(ui.ctx(), bench);
     // What lies over the window has the keyboard; it closes by itself.
     if !bench.palette.is_open() && !bench.help {
         for action in actions::pressed(ui.ctx()) {
@@ -300,13 +380,22 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         });
         return;
     }
-    let rail_width = if narrow { theme::RAIL_NARROW } else { theme::RAIL };
+    // Beside a lesson the step needs the room that words on the rail and the inspector take.
+    let lesson = bench.tutorial.lesson().is_some();
+    let rail_narrow = narrow || lesson && size.x < theme::ROOMY;
+    let rail_width = if rail_narrow { theme::RAIL_NARROW } else { theme::RAIL };
     let frame = theme::panel_frame(ui).inner_margin(egui::Margin::same(8));
     Panel::left("rail").resizable(false).exact_size(rail_width).frame(frame).show(ui, |ui| {
-        ScrollArea::vertical().show(ui, |ui| rail::rail_ui(ui, bench, view, narrow));
+        ScrollArea::vertical().show(ui, |ui| rail::rail_ui(ui, bench, view, rail_narrow));
     });
     // A layer is looked at within a step; the other places need the room.
-    if !narrow && bench.place == Place::Step {
+    if lesson && !narrow {
+        let frame = theme::panel_frame(ui);
+        Panel::right("lesson").default_size(theme::LESSON).size_range(280.0..=560.0).frame(frame).show(ui, |ui| {
+            lesson_ui(ui, bench, view);
+        });
+    }
+    if !narrow && bench.place == Place::Step && (!lesson || size.x >= theme::WIDE) {
         let frame = theme::panel_frame(ui);
         Panel::right("inspector").default_size(theme::INSPECTOR).size_range(220.0..=480.0).frame(frame).show(
             ui,
@@ -316,7 +405,10 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         );
     }
     let frame = theme::ground_frame(ui);
-    egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| centre_ui(ui, bench, view));
+    egui::CentralPanel::no_frame().frame(frame).show(ui, |ui| match lesson && narrow {
+        true => lesson_or_step_ui(ui, bench, view),
+        false => centre_ui(ui, bench, view),
+    });
     if narrow && bench.drawer {
         drawer_ui(ui, bench, view);
     }
@@ -328,6 +420,7 @@ fn picked(ui: &Ui, bench: &mut Workbench, view: &View) {
     match finished {
         Finished::Open => return,
         Finished::Nothing => {}
+        Finished::Picked(Field::Project, path) => bench.use_project(path),
         Finished::Picked(Field::Recipe, path) => bench.take(Given::Recipe(path), view, ui.ctx()),
         Finished::Picked(field, path) => {
             let path = path.display().to_string();
@@ -335,7 +428,7 @@ fn picked(ui: &Ui, bench: &mut Workbench, view: &View) {
                 Field::Weights => bench.choices.weights = path,
                 Field::Data => bench.choices.data = path,
                 Field::Charts => bench.runs.folder = path,
-                Field::Out | Field::Recipe => bench.choices.out = path,
+                Field::Out | Field::Recipe | Field::Project => bench.choices.out = path,
             }
             bench.opening |= view.stage().is_none();
         }
@@ -380,6 +473,17 @@ fn drawer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     });
 }
 
+/// On a narrow window the lesson and its step take turns.
+fn lesson_or_step_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    ui.horizontal(|ui| {
+        choice_ui(ui, "Show", &[(true, "Lesson"), (false, "Workbench")], &mut bench.tutorial.read);
+    });
+    match bench.tutorial.read {
+        true => lesson_ui(ui, bench, view),
+        false => centre_ui(ui, bench, view),
+    }
+}
+
 fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     notice_ui(ui, bench);
     if bench.place != Place::Step {
@@ -405,10 +509,19 @@ fn centre_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     {
         banner_ui(ui, Tone::Trouble, message);
     }
-    match view.as_it_was(bench.step) {
+    match as_it_was(bench, view) {
         Some(was) => stale_ui(ui, bench, view, &was),
         None => screens::screen_ui(ui, bench, view),
     }
+}
+
+/// What the step had found before an earlier one was changed: not while it runs again, nor where it was the other
+/// method's.
+fn as_it_was(bench: &Workbench, view: &View) -> Option<View> {
+    let runs = view.running.and_then(CommandKind::step) == Some(bench.step);
+    let was = view.as_it_was(bench.step).filter(|_| !runs)?;
+    let trained = matches!(was.stage_of(Step::Calibrate).map(AsRef::as_ref), Some(Stage::Trained { .. }));
+    (bench.step != Step::Calibrate || trained == bench.choices.by_qat).then_some(was)
 }
 
 /// What the step had found before an earlier one was changed: dimmed, and not to be worked on until the steps before it
@@ -434,8 +547,8 @@ fn title_ui(ui: &mut Ui, title: &str, question: &str) {
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 2.0;
         ui.set_max_width((ui.available_width() - 200.0).max(160.0));
-        ui.label(RichText::new(title).font(Type::Display.strong()).color(p.strong));
-        ui.label(RichText::new(question).color(p.weak));
+        label_ui(ui, RichText::new(title).font(Type::Display.strong()).color(p.strong));
+        label_ui(ui, RichText::new(question).color(p.weak));
     });
 }
 

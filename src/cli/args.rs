@@ -8,7 +8,7 @@ use super::{
 };
 use crate::session::{
     Calibration, CheckpointFile, ClassifierOptions, Device, Fit, ModelId, Optimizer, Preprocess, PreprocessChoice,
-    Recipe, Source, Study, TrainConfig, WeightsChoice,
+    Recipe, ReopenOptions, Repairs, Source, Study, TrainConfig, WeightsChoice,
 };
 
 /// Takes a vision model from float32 to int8, one visible step at a time. Without a command it opens the window.
@@ -49,6 +49,8 @@ pub enum CommandLine {
     Sizes(ModelsArgs),
     /// Milliseconds from float image to float logits, float and int8 in turns
     Bench(BenchArgs),
+    /// Which layers an int8 file loses by, and how sure that is
+    Analyze(AnalyzeArgs),
 }
 
 /// How images become numbers.
@@ -130,7 +132,7 @@ pub struct MachineArgs {
 pub enum DeviceArg {
     /// This machine's processor
     Cpu,
-    /// The first NVIDIA GPU
+    /// The first NVIDIA GPU, in a build with the feature `cuda`
     Cuda,
 }
 
@@ -186,6 +188,8 @@ pub struct PtqArgs {
     images: ImageArgs,
     #[command(flatten)]
     quant: QuantArgs,
+    #[command(flatten)]
+    repair: RepairArgs,
     /// Batches that the observers see
     #[arg(long, default_value_t = Calibration::default().batches as u32, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     calibration_batches: u32,
@@ -208,6 +212,7 @@ impl PtqArgs {
             data: self.data.source(),
             preprocess: self.images.choice(),
             qconfig: self.quant.qconfig(),
+            repairs: self.repair.repairs(),
             calibration: Calibration {
                 batches: self.calibration_batches as usize,
                 batch: self.batch as usize,
@@ -228,6 +233,31 @@ impl PtqArgs {
         match (&self.outputs.out, self.quant.qconfig().study()) {
             (Some(out), Some(study @ Study::AffineWeights)) => Err(format!("--out {}: {study}", out.display())),
             (Some(_), Some(Study::FewerBits { .. }) | None) | (None, _) => Ok(()),
+        }
+    }
+}
+
+/// What is repaired on the way to int8.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Cross-layer equalization: channels scaled so that neighbouring layers have equal ranges
+    #[arg(long)]
+    equalize: bool,
+    /// Empirical bias correction: what rounding moved the mean by is taken back
+    #[arg(long)]
+    correct_bias: bool,
+    /// Layers whose rounding is learnt (AdaRound): names, separated by commas
+    #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+    adaround: Vec<String>,
+}
+
+impl RepairArgs {
+    /// As the recipe has them.
+    pub fn repairs(&self) -> Repairs {
+        Repairs {
+            equalize: self.equalize,
+            correct_bias: self.correct_bias,
+            adaround: self.adaround.iter().cloned().collect(),
         }
     }
 }
@@ -449,6 +479,52 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// `octet analyze`
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// An int8 file
+    pub file: PathBuf,
+    /// The float weights that it was made from [default: those that its recipe names]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// A folder of class folders, a CIFAR-10 binary file or folder [default: the recipe's]
+    #[arg(long, value_name = "DIR|FILE")]
+    data: Option<PathBuf>,
+    /// Held-out images that the sweeps over the layers see
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub images: u32,
+    /// Search for the smallest and fastest int8 model that loses at most so many points against float, verified on images
+    /// that the search never saw
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    pub promise: Option<f64>,
+    /// Where the int8 file that keeps the promise goes; nothing is written where none does
+    #[arg(long, value_name = "FILE", requires = "promise")]
+    pub out: Option<PathBuf>,
+    /// Which held-out images a promise is searched on and which verify it
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Accuracy against the number of calibration images, for three choices of them
+    #[arg(long)]
+    pub calibration: bool,
+    /// Threads of the int8 engine [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one JSON value
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl AnalyzeArgs {
+    /// How to open the file again.
+    pub fn options(&self) -> ReopenOptions {
+        ReopenOptions {
+            weights: self.weights.clone(),
+            data: self.data.clone().map(Source::Path),
+            threads: self.threads.map_or(0, usize::from),
+        }
+    }
+}
+
 /// `octet models` and `octet sizes`
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
@@ -479,6 +555,14 @@ pub(super) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v.is_finite() && v > 0.0 => Ok(v),
         Ok(_) | Err(_) => Err(format!("`{text}`: expected a number above zero")),
+    }
+}
+
+/// Points of accuracy, as a fraction.
+fn points(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=100.0).contains(&v) => Ok(v / 100.0),
+        Ok(_) | Err(_) => Err(format!("`{text}`: expected points of accuracy, 0 to 100")),
     }
 }
 

@@ -3,6 +3,7 @@
 //! `--json` prints one JSON value on standard output; progress and messages go to standard error. Exit codes: 0 done,
 //! 1 a failure said in one sentence, 2 a wrong flag.
 
+mod analyze;
 mod args;
 mod bench;
 mod classify;
@@ -14,6 +15,7 @@ mod inspect;
 mod models;
 mod outputs;
 mod progress;
+mod promise;
 mod ptq;
 mod qat;
 mod qat_args;
@@ -51,6 +53,7 @@ pub fn run(command: &CommandLine) -> ExitCode {
         CommandLine::Models(args) => models::run(args),
         CommandLine::Sizes(args) => sizes::run(args),
         CommandLine::Bench(args) => bench::run(args),
+        CommandLine::Analyze(args) => analyze::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

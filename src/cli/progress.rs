@@ -65,7 +65,8 @@ impl Line {
         self.draw(&format!("{:.1} of {:.1} MB{rate}{left}", mb(t.bytes as f64), mb(t.total as f64)));
     }
 
-    fn show(&mut self, event: &Event) {
+    /// What happened.
+    pub fn show(&mut self, event: &Event) {
         match event {
             Event::Transfer(transfer) => self.transfer(*transfer),
             Event::Progress(p) => self.draw(&format!("{} {}/{}", p.what, p.done, p.total)),
@@ -103,16 +104,31 @@ impl Line {
             }
             // The sentence of a failure is printed once, at the end.
             Event::Failed { .. } | Event::Cancelled(_) | Event::Finished(_) => self.clear(),
+            Event::Repaired(r) => {
+                let percent = |a: Option<f64>| a.map_or("-".to_owned(), |a| format!("{:.2} %", a * 100.0));
+                self.say(&format!(
+                    "{}: {} before, {} after ({:.1} s)",
+                    r.title,
+                    percent(r.before),
+                    percent(r.after),
+                    r.seconds
+                ));
+            }
             Event::Started(_)
+            | Event::Gpus(_)
+            | Event::Device(_)
             | Event::Recipe(_)
             | Event::WentBack { .. }
             | Event::Redone(_)
+            | Event::Restored(_)
+            | Event::RepairUndone
             | Event::Observed { .. }
             | Event::IfConverted(_) => {}
         }
     }
 
-    fn draw(&mut self, text: &str) {
+    /// Text that the next one replaces, on a terminal.
+    pub fn draw(&mut self, text: &str) {
         if self.terminal {
             eprint!("\r\x1b[K{text}");
             // Progress is a courtesy: a closed standard error is no failure.
@@ -129,7 +145,8 @@ impl Line {
         }
     }
 
-    fn say(&mut self, text: &str) {
+    /// A line that stays.
+    pub fn say(&mut self, text: &str) {
         self.clear();
         eprintln!("{text}");
     }

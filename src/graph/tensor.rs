@@ -64,6 +64,13 @@ impl QTensor {
     pub fn scale(&self, channel: usize) -> f32 {
         self.scales[if self.scales.len() == 1 { 0 } else { channel }]
     }
+
+    /// The values that the levels stand for.
+    pub fn dequantized(&self) -> Tensor {
+        let per_channel = (self.data.len() / self.shape[0].max(1)).max(1);
+        let value = |(i, q): (usize, &i8)| f32::from(*q) * self.scale(i / per_channel);
+        Tensor::new(self.shape.clone(), self.data.iter().enumerate().map(value).collect::<Vec<f32>>())
+    }
 }
 
 /// The weight of a convolution or linear layer, before or after conversion.

@@ -15,6 +15,7 @@ mod avx512;
 mod border;
 #[cfg(test)]
 mod covered;
+pub mod cuda;
 mod depthwise;
 mod fake;
 pub mod float;
@@ -38,7 +39,7 @@ mod tests;
 pub use affine::Affine;
 pub use border::{dequantize_values, quantize_values};
 pub use depthwise::Depthwise;
-pub use fake::fake_quantize;
+pub use fake::{fake_average, fake_quantize};
 pub use gemm::Gemm;
 pub use grouped::Grouped;
 pub use image::{dequantize, quantize_image};

@@ -40,6 +40,18 @@ pub struct Requant {
 }
 
 impl Requant {
+    /// For an input's scale and zero point, the scale of each output channel's weights, its float bias (`None` for zeros)
+    /// and the output's scale.
+    pub fn of(input: (f32, u8), weights: &[f32], bias: Option<&[f32]>, output: f32, levels: Levels) -> Self {
+        let scales: Vec<f32> = weights.iter().map(|w| input.0 * w).collect();
+        let bias = match bias {
+            Some(bias) => bias.iter().zip(&scales).map(|(b, s)| b / s).collect(),
+            None => vec![0.0; scales.len()],
+        };
+        let multiplier = scales.iter().map(|s| s / output).collect();
+        Self { input_zero_point: input.1, bias, multiplier, levels }
+    }
+
     /// The level of output channel `c`, whose sum of `(q - zero point) * w` is `acc`.
     #[inline(always)]
     pub fn level(&self, c: usize, acc: i32) -> u8 {

@@ -17,12 +17,15 @@ mod fuse;
 mod observe;
 mod overrides;
 mod pattern;
+mod plant;
 mod prepare;
 mod qat;
 mod qconfig;
+mod repair;
 mod stubs;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod warning;
 mod weight;
 
@@ -35,10 +38,16 @@ pub use fuse::{FuseOptions, FuseReport, FuseSite, fuse, fuse_qat};
 pub use observe::{BINS, Histogram, Observers, Range, RangeEffect, Values};
 pub use overrides::{Choosable, Override, choosable};
 pub use pattern::{Pattern, Reason, Refusal};
+pub use plant::{Planted, plant_wide_channel};
 pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
-pub use qat::{convert_qat, fake_quantize_qat, prepare_qat, qat_qparams};
+pub use qat::{convert_qat, fake_quantize_qat, float_of_qat, prepare_qat, qat_qparams};
 pub use qconfig::{Backend, QConfig, Study};
+pub use repair::{
+    AdaRound, BiasReport, EqualizeReport, EqualizedPair, Moments, RoundingReport, Uneven, correct_bias, equalize,
+    round_weights, spoil_ranges,
+};
 pub use stubs::{Crossing, StubsReport, crossings, insert_stubs};
+pub use twins::{part_relus, twins};
 pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, weight_warnings};
 pub use weight::{fake_quantize_weight, quantize_weight};
 
@@ -113,6 +122,12 @@ pub enum QuantError {
         "fake quantization of the weight of `{node}` has {found} ranges, expected {expected}: it is of another graph"
     )]
     OtherState { node: String, found: usize, expected: usize },
+    /// Channels that nobody can divide again.
+    #[error("the channels of layer `{node}` cannot be scaled: {why}")]
+    NotScalable { node: String, why: String },
+    /// Two graphs that are not of one model.
+    #[error("layer `{node}` of the converted model is not in the float one: load the weights that it was made from")]
+    OtherModel { node: String },
     /// Observers without data.
     #[error("observers that saw no data: {}; calibrate with at least one image", .nodes.join(", "))]
     NotCalibrated { nodes: Vec<String> },

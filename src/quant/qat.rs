@@ -114,6 +114,21 @@ pub fn fake_quantize_qat(
     Ok((next, report))
 }
 
+/// The graph that was trained, without fake quantization: batch norm folded with its running statistics, weights and
+/// outputs in float. What int8 is compared with, layer by layer: its rounding alone, not what training moved.
+///
+/// # Errors
+/// [`QuantError::NotFinite`].
+pub fn float_of_qat(graph: &Graph) -> Result<Graph, QuantError> {
+    let mut next = graph.clone();
+    for node in &mut next.nodes {
+        plain(node)?;
+        node.numeric = Numeric::Float;
+    }
+    graph::check(&next)?;
+    Ok(next)
+}
+
 /// The int8 graph of a trained one: batch norm folded, weights on int8 grids made from the ranges that training averaged,
 /// activations with the scales that it learnt. [`QatLevels::Int8`] keeps the grids and the clamp of training; with
 /// [`QatLevels::PyTorch`] a weight's scale is `max|w| / 127.5`, and activations are clamped at 255. Dropout vanishes.

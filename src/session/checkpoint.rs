@@ -52,8 +52,9 @@ impl Session {
         Ok(Some(state))
     }
 
-    /// Keeps a state, if that was asked for.
+    /// Keeps a state, where that was asked for and where the session keeps itself.
     pub(super) fn keep(&self, state: &TrainState) -> Result<(), SessionError> {
+        self.autosave_training(state)?;
         let Some(CheckpointFile { path, .. }) = &self.checkpoint else { return Ok(()) };
         write(path, state, &self.recipe)
     }
@@ -66,7 +67,7 @@ fn identity(recipe: &Recipe) -> Value {
     serde_json::to_value(recipe).expect("a recipe becomes JSON")
 }
 
-fn write(path: &Path, state: &TrainState, recipe: &Recipe) -> Result<(), SessionError> {
+pub(super) fn write(path: &Path, state: &TrainState, recipe: &Recipe) -> Result<(), SessionError> {
     let mut tensors = BTreeMap::new();
     let mut put = |prefix: &str, graph: &Graph| {
         for param in graph.params() {

@@ -1,7 +1,10 @@
 use std::path::PathBuf;
 
-use super::{Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Stage, Step};
+use super::{
+    Calibration, CheckpointFile, Method, PublishedWeights, QatTraining, Recipe, Repair, Stage, Step, Unfinished,
+};
 use crate::download::Place;
+use crate::exec::float::Device;
 use crate::quant::{FuseOptions, QConfig, Range};
 use crate::train::TrainConfig;
 
@@ -12,6 +15,10 @@ pub enum Command {
     Open(Box<Recipe>),
     /// The other method, or this one's choices. What the present method has fused is undone.
     ChooseMethod(Method),
+    /// Where float, and training, run from now on.
+    ChooseDevice(Device),
+    /// What this recipe says of the steps, without running them: what was done otherwise is undone.
+    Choose(Box<Recipe>),
     /// Where training keeps its state after each epoch, from now on; `None` for nowhere.
     KeepCheckpoints(Option<CheckpointFile>),
     /// Step 1.
@@ -39,12 +46,20 @@ pub enum Command {
     TrainQat(QatTraining),
     /// Step 6, first half.
     Convert,
+    /// Repairs a converted model: runs the steps that this changes again, up to conversion, and measures before and after.
+    Repair(Box<Repair>),
+    /// Brings back what was before the last repair.
+    UndoRepair,
     /// Step 6, second half: writes the file, reads it back, measures it.
     Save(PathBuf),
     /// Undoes every step after this one.
     BackTo(Step),
     /// Brings the next undone step back, until something else is done.
     Redo,
+    /// Goes on with what was last worked on in the project, at the same step.
+    Continue(Box<Unfinished>),
+    /// Keeps runs and the session itself in this folder from now on.
+    UseProject(PathBuf),
     /// Every step that is left, with the recipe's choices, saving here.
     RunAll(PathBuf),
 }
@@ -64,6 +79,8 @@ pub struct Download {
 pub enum CommandKind {
     Open,
     ChooseMethod,
+    ChooseDevice,
+    Choose,
     KeepCheckpoints,
     InsertStubs,
     LoadWeights,
@@ -77,9 +94,13 @@ pub enum CommandKind {
     SetRange,
     TrainQat,
     Convert,
+    Repair,
+    UndoRepair,
     Save,
     BackTo(Step),
     Redo,
+    Continue,
+    UseProject,
     RunAll,
 }
 
@@ -89,6 +110,8 @@ impl Command {
         match self {
             Self::Open(_) => CommandKind::Open,
             Self::ChooseMethod(_) => CommandKind::ChooseMethod,
+            Self::ChooseDevice(_) => CommandKind::ChooseDevice,
+            Self::Choose(_) => CommandKind::Choose,
             Self::KeepCheckpoints(_) => CommandKind::KeepCheckpoints,
             Self::InsertStubs => CommandKind::InsertStubs,
             Self::LoadWeights(_) => CommandKind::LoadWeights,
@@ -102,9 +125,13 @@ impl Command {
             Self::SetRange(..) => CommandKind::SetRange,
             Self::TrainQat(_) => CommandKind::TrainQat,
             Self::Convert => CommandKind::Convert,
+            Self::Repair(_) => CommandKind::Repair,
+            Self::UndoRepair => CommandKind::UndoRepair,
             Self::Save(_) => CommandKind::Save,
             Self::BackTo(step) => CommandKind::BackTo(*step),
             Self::Redo => CommandKind::Redo,
+            Self::Continue(_) => CommandKind::Continue,
+            Self::UseProject(_) => CommandKind::UseProject,
             Self::RunAll(_) => CommandKind::RunAll,
         }
     }
@@ -116,6 +143,8 @@ impl CommandKind {
         match self {
             Self::Open => "open a model",
             Self::ChooseMethod => "choose the method",
+            Self::ChooseDevice => "choose the device",
+            Self::Choose => "choose",
             Self::KeepCheckpoints => "keep checkpoints",
             Self::InsertStubs => "insert stubs",
             Self::LoadWeights => "load weights",
@@ -129,9 +158,13 @@ impl CommandKind {
             Self::SetRange => "set a range",
             Self::TrainQat => "train with fake quantization",
             Self::Convert => "convert",
+            Self::Repair => "repair",
+            Self::UndoRepair => "undo a repair",
             Self::Save => "save",
             Self::BackTo(_) => "go back",
             Self::Redo => "redo",
+            Self::Continue => "go on where you were",
+            Self::UseProject => "use another project folder",
             Self::RunAll => "run all steps",
         }
     }
@@ -148,8 +181,12 @@ impl Stage {
             // Whether anything was undone is not the stage's to know.
             CommandKind::Open
             | CommandKind::ChooseMethod
+            | CommandKind::ChooseDevice
+            | CommandKind::Choose
             | CommandKind::KeepCheckpoints
             | CommandKind::RunAll
+            | CommandKind::Continue
+            | CommandKind::UseProject
             | CommandKind::Redo => true,
             CommandKind::InsertStubs => at(Step::Stubs),
             CommandKind::LoadWeights
@@ -163,6 +200,8 @@ impl Stage {
             CommandKind::TrainQat => at(Step::Calibrate) && self.is_qat(),
             CommandKind::SetRange => done == Some(Step::Calibrate) && !self.is_qat(),
             CommandKind::Convert => at(Step::Convert),
+            CommandKind::Repair => done == Some(Step::Convert) && !self.is_qat() && !self.is_study_alone(),
+            CommandKind::UndoRepair => done == Some(Step::Convert),
             CommandKind::Save => done == Some(Step::Convert) && !self.is_study_alone(),
             CommandKind::BackTo(step) => done.is_some_and(|d| step < d),
         }

@@ -3,15 +3,17 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Opened, SessionError};
-use crate::analysis::{ErrorMeter, Guess, LayerError, Runner, Verdicts};
+use super::{Opened, Recipe, SessionError};
+use crate::analysis::{ErrorMeter, Guess, LayerError, Runner, Sums, Verdicts};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::{Plan, PlanOptions};
 use crate::graph::{Graph, Numeric};
-use crate::quant::{self, FuseOptions};
+use crate::quant;
 
 /// Images between two answers.
 const BATCH: usize = 32;
+/// Of a layer's float and int8 weights, where both are of the same training: even 4 bits a tensor leave more.
+const LEAST_COSINE: f64 = 0.9;
 
 /// A converted model beside the float one it came from.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub struct SoFar<T> {
 }
 
 impl Pair {
-    /// Fuses the float model for the comparison. The graph of step 3 is another one where training with fake
+    /// Fuses the float model for the comparison, and equalizes it where the recipe does. The graph of step 3 is another one where training with fake
     /// quantization keeps batch norms.
     ///
     /// # Errors
@@ -44,11 +46,37 @@ impl Pair {
     pub fn fusing(
         opened: Arc<Opened>,
         weighted: &Graph,
-        options: &FuseOptions,
+        recipe: &Recipe,
         converted: Arc<Graph>,
     ) -> Result<Self, SessionError> {
-        let (float, _) = quant::fuse(weighted, options)?;
-        Ok(Self { opened, float: Arc::new(float), converted })
+        Ok(Self { opened, float: Arc::new(recipe.fused(weighted)?), converted })
+    }
+
+    /// That every layer of the converted model is a rounding of the float one's: that they are of the same training.
+    ///
+    /// # Errors
+    /// [`SessionError::OtherWeights`] naming the layer of `file` that is farthest off.
+    pub fn require_same_weights(&self, file: &std::path::Path) -> Result<(), SessionError> {
+        let (float, fake) = quant::twins(&self.float, &self.converted)?;
+        let layers = float.nodes.iter().zip(&fake.nodes).filter_map(|(a, b)| {
+            let (a_weight, b_weight) = (a.op.weight()?.float()?, b.op.weight()?.float()?);
+            Some((Sums::of(&a_weight.data, &b_weight.data).cosine(), &a.name))
+        });
+        match layers.min_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((cosine, layer)) if cosine < LEAST_COSINE => {
+                Err(SessionError::OtherWeights { path: file.display().to_string(), layer: layer.clone(), cosine })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The same beside the float model that training with fake quantization ended with, batch norm folded: what differs is
+    /// rounding alone.
+    ///
+    /// # Errors
+    /// Those of folding.
+    pub fn of_training(opened: Arc<Opened>, trained: &Graph, converted: Arc<Graph>) -> Result<Self, SessionError> {
+        Ok(Self { opened, float: Arc::new(quant::float_of_qat(trained)?), converted })
     }
 
     fn runner(&self) -> Result<Runner, SessionError> {
@@ -89,11 +117,12 @@ impl Pair {
                     Runner::Fake(model) => model.run(&batch.images, count)?,
                 };
                 let both = a.chunks_exact(classes).zip(b.chunks_exact(classes));
-                for ((image, label), (a, b)) in batch.indices.iter().zip(&batch.labels).zip(both) {
-                    let (Some(a), Some(b)) = (Guess::of(a), Guess::of(b)) else {
+                for ((image, label), rows) in batch.indices.iter().zip(&batch.labels).zip(both) {
+                    let (Some(a), Some(b)) = (Guess::of(rows.0), Guess::of(rows.1)) else {
                         return Err(SessionError::NotANumber);
                     };
                     verdicts.add(*image, *label, a, b);
+                    verdicts.add_ranks(*label, rows);
                 }
             }
             if emit(SoFar { seen, of, found: verdicts.clone() }).is_break() {
@@ -135,7 +164,7 @@ impl Pair {
 }
 
 /// `most` of `len` numbers at most, evenly.
-fn spread(len: usize, most: usize) -> Vec<usize> {
+pub(super) fn spread(len: usize, most: usize) -> Vec<usize> {
     let count = len.min(most);
     (0..count).map(|i| i * len / count).collect()
 }

@@ -1,4 +1,4 @@
-use super::{CommandKind, Step};
+use super::{CommandKind, ProjectError, Step};
 use crate::int8_model::Int8ModelError;
 use crate::{
     data::DataError, download::DownloadError, exec::ExecError, graph::GraphError, quant::QuantError, train::TrainError,
@@ -52,6 +52,20 @@ pub enum SessionError {
     NothingToSee { path: String },
     #[error("the network's output is not a number: check the weights and the preprocessing (mean, std)")]
     NotANumber,
+    #[error(
+        "{path}: was made from weights that were trained in the same run and that no file holds: analyze it in the window \
+         before it is closed, or name the weights it was made from (--weights)"
+    )]
+    WeightsNotKept { path: String },
+    #[error(
+        "{path}: the int8 weights of layer `{layer}` are not those of the float weights that were loaded (cosine {cosine:.2}, \
+         expected 0.9 or more): load the weights that the file was made from (--weights)"
+    )]
+    OtherWeights { path: String, layer: String, cosine: f64 },
+    #[error("repairs are for post-training quantization: training with fake quantization makes up for rounding itself")]
+    RepairsArePtq,
+    #[error(transparent)]
+    Recipe(Box<super::RecipeError>),
     #[error("the file takes images of {found} px, but --size says {expected}: leave it out, or convert at that size")]
     Size { found: usize, expected: usize },
     #[error("{path}: {detail}")]
@@ -63,6 +77,8 @@ pub enum SessionError {
     SelfCheck { path: String, worst: f64 },
     #[error("{path}: {source}")]
     Export { path: String, source: Box<crate::export::ExportError> },
+    #[error(transparent)]
+    Project(Box<ProjectError>),
     #[error(transparent)]
     Download(DownloadError),
     #[error(transparent)]
@@ -77,6 +93,8 @@ pub enum SessionError {
     Quant(#[from] QuantError),
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error(transparent)]
+    Repair(#[from] crate::analysis::RepairError),
     #[error(transparent)]
     Int8Model(Box<Int8ModelError>),
     #[error(transparent)]

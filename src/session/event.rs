@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use super::{Recipe, Stage, Step};
+use super::{Recipe, Repaired, Stage, Step};
 use crate::download::Transfer;
+use crate::exec::float::{Device, Gpu};
 use crate::graph::{NodeId, QParams};
 use crate::train::TrainEvent;
 
@@ -10,6 +11,10 @@ use crate::train::TrainEvent;
 pub enum Event {
     /// A command began.
     Started(super::CommandKind),
+    /// The GPUs of this machine, once the worker has asked for them.
+    Gpus(Gpus),
+    /// Where float runs now.
+    Device(Device),
     /// The recipe as it is now.
     Recipe(Arc<Recipe>),
     /// A step is done: this exists now. `seconds` is how long it took.
@@ -28,6 +33,12 @@ pub enum Event {
     },
     /// A step that was undone is back as it was.
     Redone(Arc<Stage>),
+    /// All stages are these again.
+    Restored(Arc<Vec<Arc<Stage>>>),
+    /// A repair is done, measured before and after.
+    Repaired(Arc<Repaired>),
+    /// The last repair was taken back.
+    RepairUndone,
     /// How far the running command is.
     Progress(Progress),
     /// How far a download is.
@@ -56,6 +67,28 @@ pub enum Event {
         /// One sentence: file, key or node; found; expected; remedy.
         message: String,
     },
+}
+
+/// What float can run on beside the CPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gpus {
+    /// Every GPU that this build can use.
+    pub found: Vec<Gpu>,
+    /// Why there is none.
+    pub why_none: Option<String>,
+}
+
+impl Gpus {
+    /// Asks the driver, which can take a moment.
+    pub fn of_this_machine() -> Self {
+        match Device::gpus() {
+            Ok(found) => {
+                let none = found.is_empty().then(|| "the NVIDIA driver finds no GPU on this machine".to_owned());
+                Self { found, why_none: none }
+            }
+            Err(error) => Self { found: Vec::new(), why_none: Some(error.to_string()) },
+        }
+    }
 }
 
 /// How far the running command is.

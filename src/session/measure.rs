@@ -49,15 +49,6 @@ pub struct Measured {
     pub saturation: Saturation,
 }
 
-/// Wilson's 95 % interval of a fraction of `n`: where the true share is likely to be.
-pub fn wilson(fraction: f64, n: usize) -> (f64, f64) {
-    const Z2: f64 = 1.959_964 * 1.959_964;
-    let n = n.max(1) as f64;
-    let middle = (fraction + Z2 / (2.0 * n)) / (1.0 + Z2 / n);
-    let half = (Z2 * (fraction * (1.0 - fraction) / n + Z2 / (4.0 * n * n))).sqrt() / (1.0 + Z2 / n);
-    ((middle - half).max(0.0), (middle + half).min(1.0))
-}
-
 /// Any way to run a network: `[batch, 3, size, size]` and the batch in, `[batch, classes]` out.
 pub(super) type Logits<'a> = dyn FnMut(&[f32], usize) -> Result<Vec<f32>, SessionError> + 'a;
 

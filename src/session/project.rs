@@ -3,6 +3,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Measured, Recipe, Side, Stage};
@@ -73,7 +74,7 @@ pub enum ProjectError {
     #[error("{}: cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     /// A file that holds no run.
-    #[error("{}: is no run that this Octet can read: {detail}; remove it, or move it elsewhere", path.display())]
+    #[error("{}: is nothing that this Octet can read: {detail}; remove it, or move it elsewhere", path.display())]
     Format { path: PathBuf, detail: String },
 }
 
@@ -130,7 +131,7 @@ impl Project {
             // The name is taken first, so that two programs at work in one folder never write the same file.
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(_) => {
-                    write(&path, run).map_err(wrong(&path))?;
+                    write_json(&path, run).map_err(wrong(&path))?;
                     return Ok((number, path));
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
@@ -174,17 +175,23 @@ impl Project {
 /// # Errors
 /// [`ProjectError`]
 pub(super) fn read(path: &Path) -> Result<Run, ProjectError> {
+    let run: Run = read_json(path)?;
+    if run.format != FORMAT || run.version != VERSION {
+        let detail = format!("it says {} {}, expected {FORMAT} {VERSION}", run.format, run.version);
+        return Err(ProjectError::Format { path: path.to_owned(), detail });
+    }
+    Ok(run)
+}
+
+/// Reads a small JSON file of a project.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ProjectError> {
     let unreadable = |source| ProjectError::Read { path: path.to_owned(), source };
     let format = |detail: String| ProjectError::Format { path: path.to_owned(), detail };
     let bytes = fs::metadata(path).map_err(unreadable)?.len();
     if bytes > LARGEST {
-        return Err(format(format!("it has {bytes} bytes, a run has a few thousand")));
+        return Err(format(format!("it has {bytes} bytes, one has a few thousand")));
     }
-    let run: Run = serde_json::from_slice(&fs::read(path).map_err(unreadable)?).map_err(|e| format(e.to_string()))?;
-    if run.format != FORMAT || run.version != VERSION {
-        return Err(format(format!("it says {} {}, expected {FORMAT} {VERSION}", run.format, run.version)));
-    }
-    Ok(run)
+    serde_json::from_slice(&fs::read(path).map_err(unreadable)?).map_err(|e| format(e.to_string()))
 }
 
 /// Files that are named as a run's, with their numbers.
@@ -199,9 +206,10 @@ fn numbered(folder: &Path) -> io::Result<Vec<(usize, PathBuf)>> {
     Ok(found)
 }
 
-fn write(path: &Path, run: &Run) -> io::Result<()> {
+/// Writes a small JSON file beside its place and moves it there.
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut text = serde_json::to_vec_pretty(run)?;
+    let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     let written =
         fs::File::create(&temporary).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));

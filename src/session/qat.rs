@@ -26,6 +26,7 @@ impl Session {
         }
         self.recipe.method = method;
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
+        self.autosave(to);
         Ok(())
     }
 

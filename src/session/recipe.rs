@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Method, PreprocessChoice};
+use super::{Method, PreprocessChoice, Repairs};
 use crate::data::Source;
 use crate::quant::QConfig;
 use crate::train::TrainConfig;
@@ -33,6 +33,9 @@ pub struct Recipe {
     pub unfused: BTreeSet<String>,
     /// Observers of activations and weights.
     pub qconfig: QConfig,
+    /// What is repaired on the way.
+    #[serde(default, skip_serializing_if = "Repairs::is_none")]
+    pub repairs: Repairs,
     /// How many images the observers see.
     pub calibration: Calibration,
     /// How to train, where there are no weights.
@@ -87,6 +90,7 @@ impl Recipe {
             preprocess: PreprocessChoice::default(),
             unfused: BTreeSet::new(),
             qconfig: QConfig::default(),
+            repairs: Repairs::default(),
             calibration: Calibration::default(),
             train: TrainConfig::default(),
             seed: 0,

@@ -1,12 +1,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Measured, Method, Opened};
 use crate::graph::{FakeQuants, Graph, Numeric};
 use crate::quant::{ConvertReport, FuseReport, Observers, PrepareReport, StubsReport, Study, Warning};
 
 /// The six steps, in order. Quantization-aware training has training with fake quantization in the place of calibration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Load a model and insert QuantStub and DeQuantStub.
     Stubs,

@@ -8,6 +8,7 @@ use super::{
 use super::{Method, PreprocessChoice, Project, PublishedWeights, WeightsChoice, catalog};
 use crate::data::Skipped;
 use crate::exec::float::Device;
+use crate::graph::Graph;
 use crate::quant::{self, Warning};
 
 /// One model on its way to int8, with every earlier stage kept.
@@ -26,8 +27,18 @@ pub struct Session {
     pub(super) project: Option<Project>,
     /// The file that was downloaded last, and what it is.
     pub(super) fetched: Option<(PathBuf, PublishedWeights)>,
+    /// What was before each repair, the last one last.
+    pub(super) before_repairs: Vec<(Recipe, Vec<Arc<Stage>>)>,
+    /// Whether the steps that run are a repair's.
+    pub(super) repairing: bool,
     /// Where training keeps its state.
     pub(super) checkpoint: Option<CheckpointFile>,
+    /// Whether the project keeps how far the session is.
+    pub(super) autosaves: bool,
+    /// That this failed was said.
+    pub(super) autosave_fails: bool,
+    /// What trainings left that is kept already: of step 2, of step 5.
+    pub(super) learnt_kept: [Option<Arc<Graph>>; 2],
 }
 
 /// Where a running step reports to and asks whether to go on.
@@ -79,7 +90,12 @@ impl Session {
             undone_recipe: None,
             project: None,
             fetched: None,
+            before_repairs: Vec::new(),
+            repairing: false,
             checkpoint: None,
+            autosaves: false,
+            autosave_fails: false,
+            learnt_kept: [None, None],
         }
     }
 
@@ -91,6 +107,11 @@ impl Session {
     /// The choices so far.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// The float model after step 2, not fused; `None` before.
+    pub fn weighted_graph(&self) -> Option<&Arc<crate::graph::Graph>> {
+        self.stage_of(Step::Weights).map(|stage| stage.graph())
     }
 
     /// What the newest step left.
@@ -132,12 +153,12 @@ impl Session {
         result
     }
 
-    fn dispatch(&mut self, command: Command, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+    pub(super) fn dispatch(&mut self, command: Command, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let kind = command.kind();
         let done = self.history.last().and_then(|s| s.done());
         let allowed = match self.history.last() {
             Some(stage) => stage.allows(kind),
-            None => matches!(kind, CommandKind::Open | CommandKind::KeepCheckpoints),
+            None => kind.needs_nothing(),
         };
         if !allowed {
             return match self.stage()?.is_study_alone() && kind == CommandKind::Save {
@@ -146,8 +167,19 @@ impl Session {
             };
         }
         match command {
-            Command::Open(recipe) => self.open(*recipe, to),
+            Command::Open(recipe) => {
+                // A device that is not there is said before anything is read.
+                self.device.check()?;
+                self.open(*recipe, to)
+            }
             Command::ChooseMethod(method) => self.choose_method(method, to),
+            Command::ChooseDevice(device) => {
+                device.check()?;
+                self.device = device;
+                (to.emit)(Event::Device(device));
+                Ok(())
+            }
+            Command::Choose(recipe) => self.choose(*recipe, to),
             Command::KeepCheckpoints(file) => {
                 self.checkpoint = file;
                 Ok(())
@@ -164,14 +196,21 @@ impl Session {
             Command::SetRange(node, range) => self.set_range(&node, range, to),
             Command::TrainQat(training) => self.train_qat(training, to),
             Command::Convert => self.convert(to),
+            Command::Repair(repair) => self.repair(*repair, to),
+            Command::UndoRepair => self.undo_repair(to),
             Command::Save(path) => self.save(&path, to),
             Command::BackTo(step) => self.back_to(step, to),
             Command::Redo => self.redo(to),
+            Command::Continue(kept) => self.go_on(*kept, to),
+            Command::UseProject(folder) => {
+                self.use_project(folder, to);
+                Ok(())
+            }
             Command::RunAll(path) => self.run_all(&path, to),
         }
     }
 
-    fn open(&mut self, recipe: Recipe, to: &mut Reporter<'_>) -> Result<(), SessionError> {
+    pub(super) fn open(&mut self, recipe: Recipe, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
         let published = match &recipe.weights {
             WeightsChoice::File(path) => catalog()?.recognize(recipe.model, path),
@@ -201,6 +240,7 @@ impl Session {
         self.undone.splice(0..0, self.history.split_off(keep));
         let stage = self.stage()?.clone();
         (to.emit)(Event::WentBack { to: Some(step), stage });
+        self.autosave(to);
         Ok(())
     }
 
@@ -216,6 +256,7 @@ impl Session {
         self.history.push(stage.clone());
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
         (to.emit)(Event::Redone(stage));
+        self.autosave(to);
         Ok(())
     }
 
@@ -234,28 +275,32 @@ impl Session {
     /// The steps that are left, with the recipe's choices.
     fn run_all(&mut self, out: &Path, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         self.check_choices()?;
-        loop {
-            let next = match self.stage()?.done() {
-                None => Command::InsertStubs,
-                Some(Step::Stubs) => self.weights_command(to),
-                Some(Step::Weights) if self.stage()?.has_untrained_head() => Command::Train(self.recipe.train),
-                Some(Step::Weights) => Command::Fuse(self.fuse_options()),
-                Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
-                Some(Step::Prepare) => match self.recipe.method {
-                    Method::Ptq => Command::Calibrate(self.recipe.calibration),
-                    Method::Qat(training) => Command::TrainQat(training),
-                },
-                Some(Step::Calibrate) => Command::Convert,
-                Some(Step::Convert) if self.stage()?.is_study_alone() => return Ok(()),
-                Some(Step::Convert) => Command::Save(out.to_owned()),
-            };
-            let last = matches!(next, Command::Save(_));
+        while let Some(next) = self.next(to)? {
             (to.emit)(Event::Started(next.kind()));
             self.dispatch(next, to)?;
-            if last {
-                return Ok(());
-            }
         }
+        if self.stage()?.is_study_alone() {
+            return Ok(());
+        }
+        (to.emit)(Event::Started(CommandKind::Save));
+        self.save(out, to)
+    }
+
+    /// What leads to the next step by the recipe; `None` after the last.
+    pub(super) fn next(&self, to: &mut Reporter<'_>) -> Result<Option<Command>, SessionError> {
+        Ok(Some(match self.stage()?.done() {
+            None => Command::InsertStubs,
+            Some(Step::Stubs) => self.weights_command(to),
+            Some(Step::Weights) if self.stage()?.has_untrained_head() => Command::Train(self.recipe.train),
+            Some(Step::Weights) => Command::Fuse(self.fuse_options()),
+            Some(Step::Fuse) => Command::Prepare(self.recipe.qconfig.clone()),
+            Some(Step::Prepare) => match self.recipe.method {
+                Method::Ptq => Command::Calibrate(self.recipe.calibration),
+                Method::Qat(training) => Command::TrainQat(training),
+            },
+            Some(Step::Calibrate) => Command::Convert,
+            Some(Step::Convert) => return Ok(None),
+        }))
     }
 
     fn weights_command(&self, to: &mut Reporter<'_>) -> Command {
@@ -271,6 +316,17 @@ impl Session {
             }
             WeightsChoice::Train => Command::Train(self.recipe.train),
         }
+    }
+
+    /// Every stage so far.
+    pub(super) fn stages(&self) -> &[Arc<Stage>] {
+        &self.history
+    }
+
+    /// These are the stages from now on.
+    pub(super) fn set_stages(&mut self, stages: Vec<Arc<Stage>>) {
+        self.history = stages;
+        self.forget_undone();
     }
 
     /// Keeps the first `stages` stages.
@@ -302,11 +358,16 @@ impl Session {
     /// Puts a new stage in its place, dropping what was there and after it.
     pub(super) fn enter(&mut self, stage: Stage, start: Instant, to: &mut Reporter<'_>) {
         let place = stage.done().map_or(0, |s| s.index() + 1);
+        // What is saved is what was repaired; any other step is another model's.
+        if !self.repairing && !matches!(stage, Stage::Saved { .. }) {
+            self.before_repairs.clear();
+        }
         self.rewind(place);
         self.forget_undone();
         let stage = Arc::new(stage);
         self.history.push(stage.clone());
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
         (to.emit)(Event::Entered { stage, seconds: start.elapsed().as_secs_f64() });
+        self.autosave(to);
     }
 }

@@ -39,7 +39,7 @@ impl Session {
         self.recipe.unfused = options.disabled.clone();
         // Training keeps the batch norms beside their convolutions; what was proved is how they fold afterwards.
         let (graph, report) = match self.recipe.method {
-            Method::Ptq => (folded, folded_report),
+            Method::Ptq => (self.equalized(folded, &before.opened, to)?, folded_report),
             Method::Qat(_) => quant::fuse_qat(&before.graph, options)?,
         };
         let stage = Stage::Fused { before, graph: graph.into(), report: report.into(), proof, warnings };
@@ -110,6 +110,7 @@ impl Session {
         let (qparams, qconfig) = (observers.qparams()?, &self.recipe.qconfig);
         let Some(study) = qconfig.study() else {
             let (graph, report) = quant::convert(&graph, &qparams, qconfig)?;
+            let graph = self.repaired(graph, &before.opened, to)?;
             let (graph, report) = (graph.into(), report.into());
             let stage = Stage::Converted { before, graph, report, study: None, qat: None };
             self.enter(stage, start, to);

@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use super::stale::Stale;
 use super::{
-    CommandKind, Event, IfConverted, LogLine, ObserverView, Progress, Recipe, Stage, Step, StudyResult, WeightsOrigin,
+    CommandKind, Event, Gpus, IfConverted, LogLine, ObserverView, Progress, Recipe, Repaired, Stage, Step, StudyResult,
+    WeightsOrigin,
 };
 use crate::download::Transfer;
+use crate::exec::float::Device;
 use crate::quant::{Study, Warning};
 use crate::train::TrainEvent;
 
@@ -17,10 +19,16 @@ pub struct View {
     pub stages: [Option<Arc<Stage>>; 7],
     /// How long each step took.
     pub seconds: [Option<f64>; 6],
+    /// Where float runs.
+    pub device: Device,
+    /// What else it could run on.
+    pub gpus: Gpus,
     /// What steps had left before an earlier one was changed.
     pub(super) stale: Stale,
     /// Steps that are undone and can be brought back.
     pub(super) undone: usize,
+    /// The repairs that can be undone, the last one last.
+    pub repairs: Vec<Arc<Repaired>>,
     /// The running command.
     pub running: Option<CommandKind>,
     /// How far it is.
@@ -106,6 +114,8 @@ impl View {
                 }
                 self.recipe = Some(recipe);
             }
+            Event::Gpus(gpus) => self.gpus = gpus,
+            Event::Device(device) => self.device = device,
             Event::Entered { stage, seconds } => self.enter(stage, seconds),
             Event::WentBack { to, stage } => {
                 let last = to.map_or(0, |s| s.index() + 1);
@@ -114,6 +124,9 @@ impl View {
                 self.set_aside_after(last);
             }
             Event::Redone(stage) => self.bring_back(stage),
+            Event::Restored(stages) => self.restore(&stages),
+            Event::Repaired(repaired) => self.repairs.push(repaired),
+            Event::RepairUndone => drop(self.repairs.pop()),
             Event::Progress(progress) => {
                 self.progress = Some(progress);
                 self.transfer = None;
@@ -162,8 +175,12 @@ impl View {
 
     /// Whether a command can be given now.
     pub fn allows(&self, kind: CommandKind) -> bool {
-        let undone = self.undone > 0 || kind != CommandKind::Redo;
-        let allowed = self.stage().map_or(matches!(kind, CommandKind::Open), |stage| stage.allows(kind));
+        let undone = match kind {
+            CommandKind::Redo => self.undone > 0,
+            CommandKind::UndoRepair => !self.repairs.is_empty(),
+            _ => true,
+        };
+        let allowed = self.stage().map_or(kind.needs_nothing(), |stage| stage.allows(kind));
         self.running.is_none() && undone && allowed
     }
 
@@ -187,8 +204,17 @@ impl View {
         })
     }
 
+    /// Puts these in the place of all stages.
+    fn restore(&mut self, stages: &[Arc<Stage>]) {
+        self.undone = 0;
+        self.stages = std::array::from_fn(|i| stages.get(i).cloned());
+    }
+
     fn enter(&mut self, stage: Arc<Stage>, seconds: f64) {
         self.undone = 0;
+        if self.running != Some(CommandKind::Repair) && !matches!(*stage, Stage::Saved { .. }) {
+            self.repairs.clear();
+        }
         match stage.done() {
             None => {
                 let same = self.stages[0].as_ref().is_some_and(|old| old.graph().name == stage.graph().name);
@@ -228,6 +254,11 @@ impl View {
 }
 
 impl CommandKind {
+    /// Whether it makes sense before a model is open.
+    pub(super) fn needs_nothing(self) -> bool {
+        matches!(self, Self::Open | Self::Continue | Self::UseProject | Self::ChooseDevice | Self::KeepCheckpoints)
+    }
+
     /// The step that it runs, if it is one.
     pub fn step(self) -> Option<Step> {
         match self {
@@ -238,10 +269,17 @@ impl CommandKind {
             Self::Fuse => Some(Step::Fuse),
             Self::Prepare => Some(Step::Prepare),
             Self::Calibrate | Self::SetRange | Self::TrainQat => Some(Step::Calibrate),
-            Self::Convert | Self::Save => Some(Step::Convert),
-            Self::Open | Self::ChooseMethod | Self::KeepCheckpoints | Self::BackTo(_) | Self::Redo | Self::RunAll => {
-                None
-            }
+            Self::Convert | Self::Save | Self::Repair | Self::UndoRepair => Some(Step::Convert),
+            Self::Open
+            | Self::ChooseMethod
+            | Self::Choose
+            | Self::ChooseDevice
+            | Self::KeepCheckpoints
+            | Self::BackTo(_)
+            | Self::Redo
+            | Self::Continue
+            | Self::UseProject
+            | Self::RunAll => None,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::weights::{self, StateDict};
 use crate::{quant, zoo::ModelId};
 
 /// Weights that come with Octet, trained on all of Fashion-MNIST's training images.
-fn shipped(model: ModelId) -> Option<&'static [u8]> {
+pub(super) fn shipped(model: ModelId) -> Option<&'static [u8]> {
     match model {
         ModelId::ShuffleNetV2X05 => Some(include_bytes!("../../assets/weights/shufflenet_v2_x0_5.safetensors")),
         ModelId::MobileNetV3Small => Some(include_bytes!("../../assets/weights/mobilenet_v3_small.safetensors")),

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use super::event::Gpus;
 use super::priority::work_behind_the_window;
 use super::{Command, Control, Event, Session, View};
 use crate::exec::float::Device;
@@ -41,6 +42,9 @@ impl Worker {
         let shared = control.clone();
         let thread = std::thread::Builder::new().name("octet-session".to_owned()).spawn(move || {
             work_behind_the_window();
+            if outbox.send(Event::Gpus(Gpus::of_this_machine())).is_ok() {
+                wake();
+            }
             for command in inbox {
                 let kind = command.kind();
                 let mut emit = |event| {

@@ -17,6 +17,8 @@ mod state;
 pub use config::{Optimizer, TrainConfig};
 pub use evaluate::{Score, evaluate};
 pub use event::{EpochReport, FakeQuantRange, Frozen, RangeReport, TrainEvent};
+#[cfg(test)]
+pub(crate) use loss::cross_entropy_for_tests;
 pub use optimizer::Stepper;
 pub use qat_config::QatConfig;
 pub use run::{TrainOutcome, Training, train};

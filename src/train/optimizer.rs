@@ -1,10 +1,13 @@
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, Error, InplaceOp2, Layout, Result, Tensor};
+use candle_core::{CpuStorage, DType, Error, InplaceOp2, Layout, Result, Tensor};
 use rayon::prelude::*;
 
 use super::{Optimizer, OptimizerState, TrainError};
-use crate::exec::float::Parameter;
+use crate::exec::float::{
+    Parameter,
+    update::{self, AdamWRates},
+};
 
 /// Values a thread takes at a time.
 const PART: usize = 32 * 1024;
@@ -14,12 +17,35 @@ pub struct Stepper {
     rule: Optimizer,
     steps: i32,
     /// For each parameter: velocity (SGD), or first and second moment (AdamW).
-    state: Vec<[Vec<f32>; 2]>,
+    state: Vec<Slots>,
+}
+
+/// What is remembered of one parameter, where the parameter is.
+enum Slots {
+    Host([Vec<f32>; 2]),
+    /// One behind the other; `None` of what is not trained.
+    Device(Option<Tensor>),
+}
+
+impl Slots {
+    /// What there is, on the host.
+    fn read(&self, len: usize) -> Result<Vec<Vec<f32>>> {
+        Ok(match self {
+            Self::Host(slots) => slots.iter().filter(|s| !s.is_empty()).cloned().collect(),
+            Self::Device(None) => Vec::new(),
+            Self::Device(Some(slots)) => {
+                slots.to_vec1::<f32>()?.chunks_exact(len.max(1)).map(<[f32]>::to_vec).collect()
+            }
+        })
+    }
 }
 
 impl Stepper {
     /// State at zero for each trained parameter of [`crate::exec::float::Trainable::parameters`].
-    pub fn new(rule: Optimizer, parameters: &[Parameter]) -> Self {
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn new(rule: Optimizer, parameters: &[Parameter]) -> Result<Self> {
         let state = parameters
             .iter()
             .map(|p| {
@@ -28,17 +54,24 @@ impl Stepper {
                     Optimizer::Sgd { .. } => 0,
                     Optimizer::AdamW { .. } => len,
                 };
-                [vec![0.0; len], vec![0.0; second]]
+                if !update::steps_on_device(&p.tensor) {
+                    return Ok(Slots::Host([vec![0.0; len], vec![0.0; second]]));
+                }
+                let slots = || Tensor::zeros(len + second, DType::F32, p.tensor.device());
+                Ok(Slots::Device(p.is_trainable().then(slots).transpose()?))
             })
-            .collect();
-        Self { rule, steps: 0, state }
+            .collect::<Result<_>>()?;
+        Ok(Self { rule, steps: 0, state })
     }
 
     /// What it remembers, by the keys of the parameters that it was made for.
-    pub fn export(&self, parameters: &[Parameter]) -> OptimizerState {
-        let kept = |state: &[Vec<f32>; 2]| state.iter().filter(|s| !s.is_empty()).cloned().collect::<Vec<_>>();
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn export(&self, parameters: &[Parameter]) -> Result<OptimizerState> {
         let slots = parameters.iter().zip(&self.state).filter(|(p, _)| p.is_trainable());
-        OptimizerState { steps: self.steps, slots: slots.map(|(p, state)| (p.key.clone(), kept(state))).collect() }
+        let read = |(p, state): (&Parameter, &Slots)| Ok((p.key.clone(), state.read(p.tensor.elem_count())?));
+        Ok(OptimizerState { steps: self.steps, slots: slots.map(read).collect::<Result<_>>()? })
     }
 
     /// Goes on from what [`Stepper::export`] gave.
@@ -47,13 +80,12 @@ impl Stepper {
     /// [`TrainError::Resume`] where it is of other parameters or of another optimizer.
     pub fn import(&mut self, parameters: &[Parameter], from: &OptimizerState) -> std::result::Result<(), TrainError> {
         for (parameter, state) in parameters.iter().zip(&mut self.state) {
-            let mut own: Vec<&mut Vec<f32>> = state.iter_mut().filter(|s| !s.is_empty()).collect();
-            if own.is_empty() {
+            let expected: Vec<usize> = state.read(parameter.tensor.elem_count())?.iter().map(Vec::len).collect();
+            if expected.is_empty() {
                 continue;
             }
             let lengths = |slots: &[Vec<f32>]| slots.iter().map(Vec::len).collect::<Vec<_>>();
             let found = from.slots.get(&parameter.key).map_or(&[][..], Vec::as_slice);
-            let expected: Vec<usize> = own.iter().map(|s| s.len()).collect();
             if lengths(found) != expected {
                 return Err(TrainError::Resume {
                     detail: format!(
@@ -63,7 +95,13 @@ impl Stepper {
                     ),
                 });
             }
-            own.iter_mut().zip(found).for_each(|(own, found)| own.copy_from_slice(found));
+            match state {
+                Slots::Host(own) => own.iter_mut().zip(found).for_each(|(own, found)| own.copy_from_slice(found)),
+                Slots::Device(own) => {
+                    let all = found.concat();
+                    *own = Some(Tensor::from_vec(all, expected.iter().sum::<usize>(), parameter.tensor.device())?);
+                }
+            }
         }
         self.steps = from.steps;
         Ok(())
@@ -79,10 +117,33 @@ impl Stepper {
             let Some(gradient) = gradient else { continue };
             let rule = if parameter.is_step_size() { self.rule.without_decay() } else { self.rule };
             let relative = parameter.is_step_size();
-            let step = Step { rule, lr: lr as f32, number: self.steps, relative, state: RefCell::new(state) };
-            parameter.tensor.inplace_op2(gradient, &step)?;
+            let (lr, number) = (lr as f32, self.steps);
+            match state {
+                Slots::Host(state) => {
+                    let step = Step { rule, lr, number, relative, state: RefCell::new(state) };
+                    parameter.tensor.inplace_op2(gradient, &step)?;
+                }
+                Slots::Device(Some(state)) => {
+                    device_step([&parameter.tensor, gradient, state], rule, lr, number, relative)?;
+                }
+                Slots::Device(None) => {}
+            }
         }
         Ok(())
+    }
+}
+
+/// One parameter's step on a GPU: the parameter, its gradient, and what is remembered of it.
+fn device_step(tensors: [&Tensor; 3], rule: Optimizer, lr: f32, number: i32, relative: bool) -> Result<()> {
+    match rule {
+        Optimizer::Sgd { momentum, weight_decay, nesterov } => {
+            update::sgd(tensors, [lr, momentum, weight_decay], nesterov, number == 1)
+        }
+        Optimizer::AdamW { weight_decay } => {
+            let [first, second] = corrections(number);
+            let (rate, root, kept) = (lr / first, second.sqrt(), 1.0 - lr * weight_decay);
+            update::adamw(tensors, BETAS, AdamWRates { rate, root, kept, eps: EPS, relative })
+        }
     }
 }
 
@@ -139,10 +200,16 @@ fn sgd(p: &mut [f32], g: &[f32], velocity: &mut [f32], rates: [f32; 3], nesterov
     }
 }
 
+const BETAS: [f32; 2] = [0.9, 0.999];
+const EPS: f32 = 1e-8;
+
+/// How much of the moments' true size there is after so many steps from 0.
+fn corrections(number: i32) -> [f32; 2] {
+    BETAS.map(|b| (1.0 - f64::from(b).powi(number)) as f32)
+}
+
 fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], [lr, decay]: [f32; 2], number: i32, relative: bool) {
-    const BETAS: [f32; 2] = [0.9, 0.999];
-    const EPS: f32 = 1e-8;
-    let correction = BETAS.map(|b| (1.0 - f64::from(b).powi(number)) as f32);
+    let correction = corrections(number);
     let (rate, root) = (lr / correction[0], correction[1].sqrt());
     for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
         *p *= 1.0 - lr * decay;

@@ -2,7 +2,10 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     BatchSource, Best, EpochReport, FakeQuantRange, Frozen, LabelledBatch, QatConfig, RangeReport, Score, TrainConfig,
-    TrainError, TrainEvent, TrainState, evaluate, loss::cross_entropy, optimizer::Stepper, schedule::learning_rate,
+    TrainError, TrainEvent, TrainState, evaluate,
+    loss::{check_labels, cross_entropy},
+    optimizer::Stepper,
+    schedule::learning_rate,
 };
 use crate::{
     exec::{
@@ -104,7 +107,7 @@ impl Training<'_> {
                 best = Some(Best { epoch, graph: now.clone(), fake_quants: fake_quants.clone(), valid: score });
             }
             if let Some(save) = &mut save {
-                let optimizer = run.stepper.export(run.trainable.parameters());
+                let optimizer = run.stepper.export(run.trainable.parameters())?;
                 save(&TrainState { epochs: epoch + 1, graph: now, fake_quants, optimizer, best: best.clone() });
             }
             let seconds = start.elapsed().as_secs_f64();
@@ -178,7 +181,7 @@ impl<'a> Run<'a> {
             }
             None => Trainable::new(graph, device)?,
         };
-        let mut stepper = Stepper::new(config.optimizer, trainable.parameters());
+        let mut stepper = Stepper::new(config.optimizer, trainable.parameters())?;
         if let Some(state) = resume {
             stepper.import(trainable.parameters(), &state.optimizer)?;
         }
@@ -285,7 +288,8 @@ impl<'a> Run<'a> {
         Ok(Some(score))
     }
 
-    /// Forward, backward, optimizer; the batch's loss and how many it got right. Weights stay where the loss is no number.
+    /// Forward, backward, optimizer; the batch's loss and how many it got right. On the CPU weights stay where the loss is
+    /// no number.
     fn step(
         &mut self,
         images: &LabelledBatch,
@@ -294,6 +298,13 @@ impl<'a> Run<'a> {
         checkpoint: Checkpoint<'_>,
     ) -> Result<(f32, usize), TrainError> {
         let pass = self.trainable.forward(&images.images, images.labels.len(), seed, checkpoint)?;
+        check_labels(&images.labels, self.classes)?;
+        if let Some(loss) = pass.cross_entropy(&images.labels, self.config.label_smoothing)? {
+            let gradients = self.trainable.backward_from(pass, &loss, checkpoint)?;
+            self.stepper.step(self.trainable.parameters(), &gradients, lr)?;
+            // Read last: until then nothing waits for the device.
+            return Ok(loss.read()?);
+        }
         let loss = cross_entropy(&pass.logits()?, &images.labels, self.classes, self.config.label_smoothing)?;
         if loss.mean.is_finite() {
             let gradients = self.trainable.backward(pass, &loss.gradient, checkpoint)?;

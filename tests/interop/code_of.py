@@ -1,4 +1,9 @@
-"""The PyTorch code that the window shows, executed as it stands, against Octet's file of the same choices."""
+"""The PyTorch code that the window shows, executed as it stands, against Octet's file of the same choices.
+
+Weights and zero points must be the same integers. Scales come from float sums: Octet's are in the order of PyTorch's kernels
+with AVX-512, and on another CPU PyTorch's own differ in the last bits, which random weights make as large as they like in the
+logits: those are told, not judged. That equal scales give equal logits is `to_torch.check`'s.
+"""
 
 import os
 import subprocess
@@ -7,7 +12,7 @@ import sys
 import numpy as np
 import torch
 
-from common import AS_THEY_ARE, SIZE, equal, pictures, twin
+from common import AS_THEY_ARE, SIZE, pictures, twin
 
 IMAGES = 32
 
@@ -22,7 +27,7 @@ def check(octet, model, folder):
     file, recipe = folder / "code.octet.safetensors", folder / "code.toml"
     # One batch of all images: whatever order a loader shuffles them into, observers see the same.
     octet.run("ptq", "--model", model, "--weights", weights, "--data", data, *AS_THEY_ARE, "--calibration-batches", "1",
-              "--batch", IMAGES, "--out", file, "--save-recipe", recipe)
+              "--batch", IMAGES, "--observer", "minmax", "--out", file, "--save-recipe", recipe)
     script = folder / "script.py"
     script.write_text(octet.text("code", recipe))
     run = subprocess.run([sys.executable, "-W", "ignore", script.name], cwd=folder, stderr=subprocess.PIPE, text=True,
@@ -32,12 +37,15 @@ def check(octet, model, folder):
     paths, _ = pictures(folder, seed=33)
     ours = octet.logits(file, paths)
     theirs = octet.logits(state, paths, "--model", model, *AS_THEY_ARE)
-    compare(octet, file, model, folder, state)
-    equal(ours, theirs, f"{model} code, executed")
+    scales = compare(octet, file, model, folder, state)
+    ours, theirs = (np.rint(x / scale).astype(int) for x, scale in zip((ours, theirs), scales, strict=True))
+    apart = np.abs(ours - theirs)
+    print(f"{model} code, executed: {(apart == 0).mean():.2%} of {ours.size} logits on the same level, worst {apart.max()} apart",
+          flush=True)
 
 
 def compare(octet, file, model, folder, state):
-    """Scales, zero points and weights, before logits: where something differs, what."""
+    """Weights, zero points and scales; the last layer's scale of both."""
     ours = folder / "code.pt"
     octet.run("export", file, "--format", "torch", "--out", ours)
     ours, theirs = torch.load(ours, weights_only=True), torch.load(state, weights_only=True)
@@ -53,3 +61,6 @@ def compare(octet, file, model, folder, state):
         elif key.endswith(".zero_point"):
             assert torch.equal(value, got), key
     print(f"{model} code, executed: weights and zero points equal, scales within {worst:.1e}", flush=True)
+    assert worst < 2e-6, model
+    last = [key for key in theirs if key.endswith(("fc.scale", "classifier.3.scale"))]
+    return [float(state[last[0]]) for state in (ours, theirs)]

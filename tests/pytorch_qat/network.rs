@@ -44,7 +44,7 @@ pub fn trainable(graph: &Graph) -> Result<Trainable, String> {
 
 pub fn stepper(recipe: &Recipe, model: &Trainable) -> Stepper {
     let optimizer = Optimizer::Sgd { momentum: recipe.momentum, weight_decay: recipe.weight_decay, nesterov: false };
-    Stepper::new(optimizer, model.parameters())
+    Stepper::new(optimizer, model.parameters()).expect("state on the CPU")
 }
 
 /// `count` images of that number.

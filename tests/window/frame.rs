@@ -32,7 +32,7 @@ fn begun(size: [f32; 2], look: Theme, folder: &Path) -> (Harness<'static, Window
 }
 
 /// A window whose every step is done.
-fn finished(size: [f32; 2], look: Theme, folder: &Path) -> (Harness<'static, Window>, Textures) {
+pub fn finished(size: [f32; 2], look: Theme, folder: &Path) -> (Harness<'static, Window>, Textures) {
     let (mut harness, textures) = open(size, look, folder);
     harness.run();
     harness.get_by_label("Quantize the sample now: Quantize").click();
@@ -359,4 +359,18 @@ fn the_palette_as_a_picture() {
     harness.key_press(Key::ArrowDown);
     harness.run_steps(4);
     snapshot::matches(&harness, &textures, "palette_light");
+}
+
+/// Where there is a GPU, its name and memory stand there instead: `tests/cuda/run` has one.
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn the_device_is_chosen_above_and_what_is_missing_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, _) = begun([1280.0, 800.0], Theme::Light, folder.path());
+    harness.get_by_label("Device: CPU").click();
+    harness.run_steps(4);
+    assert!(has(&harness, "No GPU: CUDA device 0 cannot be used: this build has no CUDA"));
+    harness.get_by_label("CPU").click();
+    until(&mut harness, "the choice", |w| w.view().ended == 2);
+    assert!(harness.state().view().failure.is_none() && !has(&harness, "No GPU"));
 }

@@ -1,10 +1,12 @@
 //! The window, used through its labels and looked at as pictures, without a display or a GPU.
 
+mod analyze;
 mod download;
 mod frame;
 mod graph;
 mod places;
 mod plots;
+mod project;
 mod qat;
 mod raster;
 mod screens;
@@ -13,6 +15,8 @@ mod screens;
 mod server;
 mod snapshot;
 mod speed;
+mod tutorial;
+mod tutorial_checks;
 mod window;
 
 use eframe::egui::{self, Theme, Ui};

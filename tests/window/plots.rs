@@ -5,7 +5,7 @@ use egui_kittest::kittest::Queryable;
 use octet::app::graph_view::Selection;
 use octet::app::inspector::{Inspector, inspector_ui};
 use octet::app::number;
-use octet::app::plot::{BarItem, Curve, Histogram, bars_ui, curves_ui, histogram_ui, range_ui};
+use octet::app::plot::{BarItem, Curve, Histogram, Mark, bars_ui, curves_marked_ui, curves_ui, histogram_ui, range_ui};
 use octet::app::theme::{self, Tone};
 use octet::zoo::{self, ModelConfig, ModelId};
 
@@ -49,6 +49,24 @@ fn charts_have_names_and_tables() {
     harness.run();
     harness.get_by_label("11.3\u{2009}MB");
     harness.get_by_label("Size: show as chart");
+}
+
+/// A chart is the same after many frames: what names a mark must not widen what is shown.
+#[test]
+fn a_marked_chart_stays_as_it_is() {
+    let (mut harness, textures) = harness([480.0, 260.0], Theme::Dark, (), |ui: &mut Ui, _: &mut ()| {
+        let points = (0..100).map(|x| [f64::from(x) / 10.0, 1.0 + f64::from(x % 7)]).collect();
+        let curve = Curve { name: "train".to_owned(), points, color: theme::series(0, true), dashed: false };
+        let marks = [Mark { at: 3.0, name: "batch norm freezes" }, Mark { at: 4.0, name: "ranges freeze" }];
+        curves_marked_ui(ui, "Loss", ["epoch", "loss"], &[curve], &marks, number::number);
+    });
+    harness.run_steps(4);
+    let first = textures.picture(&harness);
+    harness.run_steps(40);
+    assert!(textures.picture(&harness) == first, "the chart moves");
+    if let Some(folder) = std::env::var_os("PICTURES") {
+        first.save(std::path::Path::new(&folder).join("marks.png")).expect("a picture");
+    }
 }
 
 #[test]

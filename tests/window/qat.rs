@@ -1,6 +1,6 @@
 //! The second method by its labels: the switch, training with fake quantization live, the result three ways.
 
-use eframe::egui::Theme;
+use eframe::egui::{Key, Theme};
 use egui_kittest::kittest::Queryable;
 use octet::session::{CommandKind, Stage, Step, TrainEvent};
 
@@ -63,6 +63,31 @@ fn the_second_method_by_labels() {
     until(&mut harness, "saving", |w| matches!(w.view().stage().map(AsRef::as_ref), Some(Stage::Saved { .. })));
     harness.get_by_label_contains("as PyTorch converts");
     harness.get_by_label_contains("clamp at 255 where");
+    harness.get_by_label("Result: Error by layer").click();
+    crate::screens::wait(&mut harness, "every layer's error", |h| h.state().bench().result().errors().is_some());
+    harness.get_by_label_contains("Float is the model that training with fake quantization ended with");
+    // Trained again, what goes on is seen, and not what was there before.
+    harness.key_press(Key::Num4);
+    harness.run_steps(2);
+    harness.get_by_label("Return to here").click();
+    until(&mut harness, "back", |w| w.view().stage().and_then(|s| s.done()) == Some(Step::Prepare));
+    harness.key_press(Key::Num5);
+    harness.run_steps(2);
+    harness.get_by_label_contains("An earlier step was changed");
+    harness.key_press(Key::R);
+    harness.run_steps(2);
+    while harness.state().view().qat.is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        harness.step();
+    }
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("An earlier step was changed").is_none());
+    harness.get_by_label_contains("Loss: train");
+    until(&mut harness, "training again", |w| done(w, Step::Calibrate));
+    let Some(Stage::Trained { accuracy: Some(best), .. }) = harness.state().view().stage().map(AsRef::as_ref) else {
+        panic!("not trained")
+    };
+    harness.get_by_label(&octet::app::number::percent(*best));
     // Back to the first method: what was trained is undone, the weights stay.
     harness.get_by_label("Method: PTQ").click();
     harness.run_steps(3);

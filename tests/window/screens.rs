@@ -32,7 +32,7 @@ pub fn wait(harness: &mut Harness<'_, Window>, what: &str, ready: impl Fn(&Harne
     harness.run_steps(3);
 }
 
-fn has(harness: &Harness<'_, Window>, text: &str) -> bool {
+pub fn has(harness: &Harness<'_, Window>, text: &str) -> bool {
     harness.query_all_by_label_contains(text).next().is_some()
 }
 
@@ -53,7 +53,7 @@ fn a_clip_line_is_dragged_and_its_range_kept_and_dropped() {
     harness.run_steps(2);
     harness.get_by_label("Calibrate").click();
     until(&mut harness, "calibrating", |w| done(w, Step::Calibrate));
-    harness.get_by_label_contains("How far the last batch moved the ranges: all, mean");
+    harness.get_by_label_contains("How far a batch moved the ranges: all, mean");
     harness.get_by_label_contains("Accuracy if converted now: int8");
     assert_eq!(harness.state().view().if_converted.len(), 8);
     harness.get_by_label("Sort by the largest value").click();

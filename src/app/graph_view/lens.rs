@@ -12,6 +12,8 @@ pub enum Reading {
     Sum,
     /// The least: ratios of signal to noise.
     Least,
+    /// The most: suspicion.
+    Most,
 }
 
 type Heat = Box<dyn Fn(f64) -> f32 + Send + Sync>;
@@ -51,6 +53,7 @@ impl Lens {
         let value = match self.reading {
             Reading::Sum => values.reduce(|a, b| a + b),
             Reading::Least => values.reduce(f64::min),
+            Reading::Most => values.reduce(f64::max),
         }?;
         Some(((self.say)(value), (self.heat)(value).clamp(0.0, 1.0)))
     }

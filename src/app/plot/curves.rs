@@ -56,6 +56,7 @@ pub fn curves_marked_ui(
         let (strong, weak) = (p.strong, p.weak);
         let ends = curves.iter().filter_map(|c| c.points.last()).map(|p| p[1]);
         let lowest = ends.fold(f64::INFINITY, f64::min);
+        let (low, high) = extent(curves);
         plot(ui, title, x_axis, y_axis, true)
             .set_margin_fraction(vec2(0.02, 0.16))
             .x_axis_label(x_axis)
@@ -74,16 +75,23 @@ pub fn curves_marked_ui(
                     let anchor = if below { Align2::RIGHT_TOP } else { Align2::RIGHT_BOTTOM };
                     plot.text(Text::new("", at, label).color(color).anchor(anchor).allow_hover(false));
                 }
-                // Each name one line above the last: two marks may stand close by.
-                let (low, high) = (plot.plot_bounds().min()[1], plot.plot_bounds().max()[1]);
+                // Each name one line above the last: two marks may stand close by. All of them within the curves' extent:
+                // of what is shown they would be a part that widens it, frame by frame.
                 for (i, mark) in marks.iter().enumerate() {
                     plot.vline(VLine::new(mark.name, mark.at).color(weak).width(1.0).style(LineStyle::dashed_dense()));
                     let label = RichText::new(format!(" {}", mark.name)).font(Type::Small.font()).color(weak);
-                    let at = PlotPoint::new(mark.at, low + (high - low) * (0.02 + 0.09 * i as f64));
+                    let at = PlotPoint::new(mark.at, low + (high - low) * 0.15 * i as f64);
                     plot.text(Text::new("", at, label).color(weak).anchor(Align2::LEFT_BOTTOM).allow_hover(false));
                 }
             });
     });
+}
+
+/// The least and the largest ordinate.
+fn extent(curves: &[Curve]) -> (f64, f64) {
+    let all = curves.iter().flat_map(|c| &c.points).map(|p| p[1]).filter(|y| y.is_finite());
+    let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), y| (a.min(y), b.max(y)));
+    if low <= high { (low, high) } else { (0.0, 0.0) }
 }
 
 /// Each run's mean; the last point stays itself.

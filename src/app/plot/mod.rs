@@ -8,12 +8,16 @@ mod chart;
 mod curves;
 mod histogram;
 mod matrix;
+mod picture;
 mod range;
+mod save;
+mod scatter;
 mod table;
 
-use eframe::egui::{Align, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
+use eframe::egui::{Align, Label, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
 use egui_plot::{GridInput, GridMark, HoverPosition, Plot, PlotPoint};
 
+use super::glossary::explain;
 use super::number;
 use super::theme::{self, Type};
 
@@ -24,37 +28,53 @@ pub use curves::{Curve, Mark, curves_marked_ui, curves_ui};
 pub use histogram::{Histogram, Levels, clip_ui, histogram_ui, levels_ui};
 pub use matrix::{Matrix, matrix_ui};
 pub use range::{range_ui, spark_ui};
+pub(super) use save::{Keepsake, Kind, take_keepsakes};
+pub use scatter::{Dot, scatter_ui};
 pub use table::{Table, table_ui, whole_table_ui};
 
 /// Points of a line that a screen can tell apart.
 pub const POINTS: usize = 60;
 
-/// A chart under its title, or the table that says the same. `summary` is what a screen reader says of it.
-pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl FnOnce() -> Table, draw: impl FnOnce(&mut Ui)) {
+/// A chart under its title, or the table that says the same; either can be saved. `summary` is what a screen reader says
+/// of it.
+pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl Fn() -> Table, draw: impl FnOnce(&mut Ui)) {
     let id = ui.make_persistent_id(("chart as table", title));
     let mut as_table = ui.data(|d| d.get_temp(id).unwrap_or(false));
-    ui.horizontal(|ui| {
-        ui.label(RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let (word, other) = if as_table { ("Chart", "chart") } else { ("Table", "table") };
-            let button = ui.small_button(word);
-            let name = format!("{title}: show as {other}");
-            button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
-            if button.clicked() {
-                as_table = !as_table;
-                ui.data_mut(|d| d.insert_temp(id, as_table));
-            }
+    let mut asked = None;
+    let line = vec2(ui.available_width(), ui.spacing().interact_size.y);
+    ui.allocate_ui_with_layout(line, Layout::right_to_left(Align::Center), |ui| {
+        let (word, other) = if as_table { ("Chart", "chart") } else { ("Table", "table") };
+        let button = ui.small_button(word);
+        let name = format!("{title}: show as {other}");
+        button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+        if button.clicked() {
+            as_table = !as_table;
+            ui.data_mut(|d| d.insert_temp(id, as_table));
+        }
+        // A table has no picture of its own.
+        let kinds = if as_table { &Kind::ALL[2..] } else { &Kind::ALL };
+        asked = save::menu_ui(ui, title, kinds);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            let text = RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong);
+            let shown = ui.add(Label::new(text).truncate());
+            explain(ui, shown, title);
         });
     });
+    if asked == Some(Kind::Csv) {
+        asked = None;
+        save::save_table(ui.ctx(), title, &table());
+    }
     if as_table {
         table_ui(ui, title, &table());
     } else {
+        let mark = save::mark(ui);
         let drawn = ui.scope(|ui| {
             // The axes take the body's style; their marks are captions.
             ui.style_mut().text_styles.insert(TextStyle::Body, Type::Small.font());
             draw(ui);
         });
         let drawn = drawn.response;
+        save::save_drawn(ui, title, asked, mark, drawn.rect);
         drawn.widget_info(|| WidgetInfo::labeled(Role::Figure, true, format!("{title}: {summary}")));
     }
 }

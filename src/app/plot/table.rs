@@ -1,6 +1,7 @@
 use eframe::egui::{Align, Label, Layout, RichText, Ui};
 use egui_extras::{Column, TableBuilder};
 
+use super::save::{self, Kind};
 use crate::app::theme::{self, Type};
 
 /// A table of words and numbers: the first column words, the others numbers in even digits.
@@ -24,8 +25,11 @@ pub fn table_ui(ui: &mut Ui, name: &str, table: &Table) {
     limited_ui(ui, name, table, theme::CHART + LINE);
 }
 
-/// The same in full height: for a page that scrolls itself.
+/// The same in full height, and to be saved: for a page that scrolls itself.
 pub fn whole_table_ui(ui: &mut Ui, name: &str, table: &Table) {
+    if save::menu_ui(ui, name, &[Kind::Csv]).is_some() {
+        save::save_table(ui.ctx(), name, table);
+    }
     limited_ui(ui, name, table, (table.rows.len() + 2) as f32 * LINE);
 }
 

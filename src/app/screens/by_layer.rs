@@ -36,7 +36,10 @@ pub(super) fn errors_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         );
     }
     if view.stage_of(Step::Convert).is_some_and(|s| s.is_qat()) {
-        prose(ui, "Training with fake quantization moved the weights since: what it changed counts as error here.");
+        prose(
+            ui,
+            "Float is the model that training with fake quantization ended with, its fake quantization taken off.",
+        );
     }
     let errors = so_far.found;
     let at = |name: Option<&str>| errors.iter().position(|e| Some(e.name.as_str()) == name);

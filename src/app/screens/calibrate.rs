@@ -4,7 +4,7 @@ use egui_extras::{Column, TableBuilder};
 use super::clip::{Trial, levels, trial_ui};
 use super::convergence::convergence_ui;
 use super::{halves_ui, prose, stacked, warnings_ui};
-use crate::app::controls::number_ui;
+use crate::app::controls::{layer_name_ui, number_ui};
 use crate::app::number;
 use crate::app::plot::{Histogram, histogram_ui, levels_ui, range_ui, spark_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -158,8 +158,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                     let row = rows[line.index()];
                     line.col(|ui| {
                         let chosen = bench.selection.contains(&row.name);
-                        let name = RichText::new(&row.name);
-                        if ui.selectable_label(chosen, name).on_hover_text(&row.name).clicked() {
+                        if layer_name_ui(ui, &row.name, chosen, LINE).clicked() {
                             select(bench, view, &row.name);
                         }
                     });

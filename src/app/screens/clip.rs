@@ -5,6 +5,7 @@ use eframe::egui::{Button, RichText, Ui};
 
 use super::prose;
 use crate::app::controls::{banner_ui, figures_ui, number_ui, primary_ui};
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{Histogram, Levels, clip_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -160,7 +161,7 @@ pub(super) fn trial_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, observer
 }
 
 /// What the integers of a node stand for.
-pub(super) fn levels(q: QParams) -> Levels {
+pub(in crate::app) fn levels(q: QParams) -> Levels {
     Levels {
         first: f64::from(q.dequantize(0)),
         last: f64::from(q.dequantize(q.qmax)),
@@ -190,7 +191,7 @@ fn effect_ui(ui: &mut Ui, effect: &RangeEffect, before: Option<&RangeEffect>) {
 }
 
 /// Infinite where nothing was lost at all.
-pub(super) fn decibels(sqnr: f64) -> String {
+pub(in crate::app) fn decibels(sqnr: f64) -> String {
     if sqnr == f64::INFINITY {
         return "exact".to_owned();
     }
@@ -202,13 +203,13 @@ pub(super) fn decibels(sqnr: f64) -> String {
 }
 
 /// Figures under their names, one line.
-pub(super) fn figures_small_ui(ui: &mut Ui, figures: &[(&str, &str)]) {
+pub(in crate::app) fn figures_small_ui(ui: &mut Ui, figures: &[(&str, &str)]) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         for (name, value) in figures {
             ui.vertical(|ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
-                ui.label(RichText::new(*name).font(Type::Small.font()).color(p.weak));
+                label_ui(ui, RichText::new(*name).font(Type::Small.font()).color(p.weak));
                 ui.label(RichText::new(*value).font(Type::Title.strong()).color(p.strong));
             });
             ui.add_space(theme::GAP);

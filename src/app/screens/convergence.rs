@@ -24,7 +24,7 @@ fn moved_ui(ui: &mut Ui, view: &View) {
         dashed: i == 1,
     };
     let curves = [curve("all, mean", |m| m.mean, 0), curve("farthest", |m| m.largest, 1)];
-    curves_ui(ui, "How far the last batch moved the ranges", "batch", "of their width", &curves, number::percent);
+    curves_ui(ui, "How far a batch moved the ranges", "batch", "of their width", &curves, number::percent);
     let (tone, text) = match (found.batches.last(), found.settled) {
         (None, _) => (None, "The first batch sets the ranges.".to_owned()),
         (Some(_), true) => (Some(Tone::Int8), "Settled: more images hardly move the ranges.".to_owned()),

@@ -2,14 +2,17 @@ use eframe::egui::{Grid, RichText, Ui};
 
 use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{beside, by_layer, flips, heading, levels, prose, qat, scrolled};
+use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{BarItem, bars_beside_ui, bars_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
-use crate::session::{ConvertReport, Measured, PublishedSizes, Stage, Step, StudyResult, View, published_sizes};
+use crate::session::{
+    ConvertReport, Measured, PublishedSizes, Stage, Step, StudyResult, View, published_sizes, wilson,
+};
 
 /// What int8 costs and saves, all of the file as it was read back.
 pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -61,6 +64,7 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ResultView::Error => scrolled(ui, |ui| by_layer::errors_ui(ui, bench, view)),
         ResultView::Time => scrolled(ui, |ui| by_layer::times_ui(ui, bench, view)),
         ResultView::Images => scrolled(ui, |ui| flips::flips_ui(ui, bench, view)),
+        ResultView::Analyze => scrolled(ui, |ui| analyze::analyze_ui(ui, bench, view)),
     }
 }
 
@@ -126,7 +130,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
         ui.label(RichText::new("difference").font(Type::Small.strong()).color(p.weak));
         ui.end_row();
         for (name, a, b, d, good) in rows {
-            ui.label(RichText::new(name).color(p.weak));
+            label_ui(ui, RichText::new(name).color(p.weak));
             ui.label(RichText::new(a).font(Type::Display.strong()).color(p.strong));
             ui.label(RichText::new(b).font(Type::Display.strong()).color(p.strong));
             let ink = if good { p.strong } else { Tone::Trouble.ink(p.dark) };
@@ -135,7 +139,7 @@ fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
         }
     });
     if let (Some(a), Some(b)) = (float.accuracy, int8.accuracy) {
-        let [a, b] = [a, b].map(|a| number::wilson(a, m.images));
+        let [a, b] = [a, b].map(|a| wilson(a, m.images));
         let text = format!(
             "On {} held-out images. 95\u{2009}% intervals: float {} to {}, int8 {} to {}.",
             number::count(m.images),

@@ -3,6 +3,8 @@ use egui_extras::{Column, TableBuilder};
 
 use super::site::site_ui;
 use super::{graphs, halves_ui, prose, warnings_ui};
+use crate::app::controls::layer_name_ui;
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
@@ -120,7 +122,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> 
             .header(LINE, |mut header| {
                 for head in ["", "layer", "pattern, or why not", "largest |\u{394}|"] {
                     header.col(|ui| {
-                        ui.label(RichText::new(head).font(Type::Small.font()).color(p.weak));
+                        label_ui(ui, RichText::new(head).font(Type::Small.font()).color(p.weak));
                     });
                 }
             })
@@ -130,8 +132,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> 
                     line.col(|ui| switch_ui(ui, bench, row));
                     line.col(|ui| {
                         let selected = bench.selection.name() == Some(&row.name);
-                        let name = RichText::new(&row.name).font(Type::Body.mono());
-                        if ui.selectable_label(selected, name).on_hover_text(&row.name).clicked() {
+                        if layer_name_ui(ui, &row.name, selected, LINE).clicked() {
                             clicked = Some(row.name.clone());
                         }
                     });

@@ -35,12 +35,17 @@ pub(super) fn graphs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 fn says_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     bench.result.update(view);
     ui.horizontal(|ui| {
-        let says = [(Says::State, "State"), (Says::Error, "Error"), (Says::Time, "Time")];
+        let says =
+            [(Says::State, "State"), (Says::Error, "Error"), (Says::Time, "Time"), (Says::Suspicion, "Suspicion")];
         choice_ui(ui, "Cards say", &says, &mut bench.result.says);
         let text = match bench.result.says {
             Says::State => "what each value is made of",
             Says::Error => "ratio of signal to noise, of a module the least",
             Says::Time => "median time of one image, of a module the sum",
+            Says::Suspicion if bench.result.analyze().swept().is_none() => {
+                "sweep over the layers first: Result, Analyze"
+            }
+            Says::Suspicion => "logit MSE of this layer alone quantized, of a module the most",
         };
         ui.label(RichText::new(text).color(theme::palette(ui).weak));
         if bench.result.errors.is_busy() || bench.result.times.is_busy() {

@@ -4,7 +4,8 @@ use eframe::egui::{Align, Label, Layout, RichText, Role, TextEdit, Ui, WidgetInf
 use egui_extras::{Column, TableBuilder};
 
 use super::prose;
-use crate::app::controls::pick_ui;
+use crate::app::controls::{layer_name_ui, pick_ui};
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
@@ -75,7 +76,9 @@ pub(super) fn layers_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f
         prose(ui, "No layer matches.");
         return;
     }
-    let prepared = view.stage_of(Step::Prepare).map(|stage| stage.graph().clone());
+    // A range that was set by hand while calibrating is in the newer graph alone.
+    let calibrated = view.stage_of(Step::Calibrate).filter(|stage| matches!(***stage, Stage::Calibrated { .. }));
+    let prepared = calibrated.or(view.stage_of(Step::Prepare)).map(|stage| stage.graph().clone());
     table_ui(ui, bench, &shown, prepared.as_deref(), (room - theme::ROW - theme::GAP).max(LEAST));
 }
 
@@ -117,7 +120,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
             .header(LINE, |mut header| {
                 for (head, _) in heads {
                     header.col(|ui| {
-                        ui.label(RichText::new(head).font(Type::Small.font()).color(weak));
+                        label_ui(ui, RichText::new(head).font(Type::Small.font()).color(weak));
                     });
                 }
             })
@@ -126,8 +129,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Opti
                     let layer = &layers[line.index()];
                     line.col(|ui| {
                         let chosen = bench.selection.name() == Some(&layer.name);
-                        let name = RichText::new(&layer.name).font(Type::Body.mono());
-                        if ui.selectable_label(chosen, name).on_hover_text(&layer.name).clicked() {
+                        if layer_name_ui(ui, &layer.name, chosen, LINE).clicked() {
                             bench.selection.select(&layer.name, prepared);
                         }
                     });

@@ -4,6 +4,8 @@ use egui_extras::{Column, TableBuilder};
 use super::by_layer::select;
 use super::clip::{decibels, figures_small_ui};
 use super::{halves_ui, heading, prose, stacked};
+use crate::app::controls::layer_name_ui;
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{Histogram, Levels, Row, histogram_ui, levels_ui, row_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -71,7 +73,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, layers: &[Layer<'_>
                     header.col(|ui| {
                         let align = if i == 0 { Layout::left_to_right(Align::Center) } else { right() };
                         ui.with_layout(align, |ui| {
-                            ui.label(RichText::new(head).font(Type::Small.font()).color(p.weak))
+                            label_ui(ui, RichText::new(head).font(Type::Small.font()).color(p.weak))
                         });
                     });
                 }
@@ -81,8 +83,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, layers: &[Layer<'_>
                     let layer = &layers[line.index()];
                     line.col(|ui| {
                         let chosen = bench.selection.name() == Some(layer.name);
-                        let name = RichText::new(layer.name).font(Type::Body.mono());
-                        if ui.selectable_label(chosen, name).on_hover_text(layer.name).clicked() {
+                        if layer_name_ui(ui, layer.name, chosen, LINE).clicked() {
                             select(bench, view, layer.name);
                         }
                     });

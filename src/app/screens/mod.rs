@@ -2,6 +2,7 @@
 //!
 //! Screens draw the session's `View`, change drafts in the workbench and ask for commands; they never wait.
 
+mod analyze;
 mod beside;
 mod by_layer;
 mod calibrate;
@@ -29,12 +30,15 @@ mod weights;
 use eframe::egui::{self, Button, RichText, ScrollArea, Ui};
 
 use super::controls::{banner_ui, primary_ui};
+use super::glossary::{label_ui, words_ui};
 use super::theme::{self, Tone};
 use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
 
 pub use beside::Beside;
 pub use calibrate::CalibrateScreen;
+pub(super) use clip::{decibels, figures_small_ui, levels as levels_of};
+pub(super) use code::code_of;
 pub use compare::CompareScreen;
 pub(super) use download::DownloadCard;
 pub use images::ImagesScreen;
@@ -42,7 +46,7 @@ pub(super) use layers::PrepareScreen;
 pub(super) use qat::QatScreen;
 pub use result::{ResultScreen, ResultView};
 pub use runs::RunsScreen;
-pub(super) use site::FuseScreen;
+pub(super) use site::{FuseScreen, fold_of};
 pub(super) use stubs::StubsScreen;
 
 /// Three ways to look at a step.
@@ -137,9 +141,15 @@ fn label(command: &Command, again: bool) -> &'static str {
         Command::Save(_) => "Save and measure",
         Command::Open(_)
         | Command::ChooseMethod(_)
+        | Command::ChooseDevice(_)
+        | Command::Choose(_)
         | Command::KeepCheckpoints(_)
         | Command::BackTo(_)
         | Command::Redo
+        | Command::Repair(_)
+        | Command::UndoRepair
+        | Command::Continue(_)
+        | Command::UseProject(_)
         | Command::RunAll(_) => "Run",
     }
 }
@@ -199,6 +209,7 @@ pub(super) fn place_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, place: P
         Place::Step => screen_ui(ui, bench, view),
         Place::Images => images::images_ui(ui, bench, view),
         Place::Compare => scrolled(ui, |ui| compare::place_ui(ui, bench, view)),
+        Place::Learn => super::tutorial::learn_ui(ui, bench, view),
     }
 }
 
@@ -258,7 +269,7 @@ fn prose(ui: &mut Ui, text: &str) {
     let weak = theme::palette(ui).weak;
     ui.scope(|ui| {
         ui.set_max_width(ui.available_width().min(560.0));
-        ui.add(egui::Label::new(RichText::new(text).color(weak)).wrap());
+        words_ui(ui, text, theme::Type::Body.font(), weak);
     });
 }
 
@@ -283,5 +294,5 @@ fn stacked(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
 fn heading(ui: &mut Ui, text: &str) {
     let strong = theme::palette(ui).strong;
     ui.add_space(theme::GRID);
-    ui.label(RichText::new(text).font(theme::Type::Body.strong()).color(strong));
+    label_ui(ui, RichText::new(text).font(theme::Type::Body.strong()).color(strong));
 }

@@ -2,6 +2,7 @@ use eframe::egui::{Grid, RichText, Ui, vec2};
 
 use super::{heading, layers, prose, warnings_ui};
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, number_ui, pick_ui};
+use crate::app::glossary::label_ui;
 use crate::app::theme::{self, Tone};
 use crate::app::workbench::Workbench;
 use crate::session::{Backend, ObserverKind, QConfig, Scheme, Stage, Step, View};
@@ -36,7 +37,7 @@ pub(super) fn prepare_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: 
 fn choices_ui(ui: &mut Ui, bench: &mut Workbench) {
     let choices = &mut bench.choices;
     let spacing = vec2(theme::PADDING, theme::GAP);
-    Grid::new("qconfig").num_columns(2).spacing(spacing).min_row_height(theme::ROW).show(ui, |ui| {
+    Grid::new("qconfig").num_columns(2).spacing(spacing).min_row_height(theme::CHOICE).show(ui, |ui| {
         named(ui, "Qconfig", |ui| {
             let mut backend = choices.qconfig.name;
             choice_ui(ui, "Qconfig", &Backend::ALL.map(|b| (b, b.name())), &mut backend);
@@ -85,7 +86,7 @@ fn choices_ui(ui: &mut Ui, bench: &mut Workbench) {
 }
 
 fn named(ui: &mut Ui, name: &str, draw: impl FnOnce(&mut Ui)) {
-    ui.label(RichText::new(name).color(theme::palette(ui).weak));
+    label_ui(ui, RichText::new(name).color(theme::palette(ui).weak));
     ui.horizontal_wrapped(draw);
     ui.end_row();
 }

@@ -6,6 +6,7 @@ use eframe::egui::{Grid, RichText, ScrollArea, Ui, vec2};
 
 use super::{heading, prose};
 use crate::app::controls::{choice_ui, figures_ui, number_ui};
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{Curve, Mark, curves_marked_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -27,6 +28,11 @@ pub(super) fn qat_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ui.set_max_width(ui.available_width() - 16.0);
         choices_ui(ui, &mut bench.choices.qat);
         checkpoint_ui(ui, bench, view);
+        if view.qat.is_empty() && matches!(view.stage_of(Step::Calibrate).map(AsRef::as_ref), Some(Stage::Trained { .. })) {
+            result_ui(ui, view);
+            prose(ui, "It was trained in an earlier session; the curves of that are gone with it.");
+            return;
+        }
         if view.qat.is_empty() {
             prose(
                 ui,
@@ -51,9 +57,9 @@ fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
     });
     let config = qat.config();
     let spacing = vec2(theme::PADDING, theme::GAP);
-    Grid::new("qat").num_columns(2).spacing(spacing).min_row_height(theme::ROW).show(ui, |ui| {
+    Grid::new("qat").num_columns(2).spacing(spacing).min_row_height(theme::CHOICE).show(ui, |ui| {
         let weak = theme::palette(ui).weak;
-        ui.label(RichText::new("Freeze").color(weak));
+        label_ui(ui, RichText::new("Freeze").color(weak));
         ui.horizontal_wrapped(|ui| {
             let (mut observers, mut bn) = (config.freeze_observers, config.freeze_bn);
             number_ui(ui, "ranges after epoch", &mut observers, 1..=1000, 0.1);
@@ -67,11 +73,11 @@ fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
             }
         });
         ui.end_row();
-        ui.label(RichText::new("Step size").color(weak));
+        label_ui(ui, RichText::new("Step size").color(weak));
         let steps = [(StepSize::MovingAverage, "From the range"), (StepSize::Learned, "Learnt (LSQ)")];
         choice_ui(ui, "Step size", &steps, &mut qat.step);
         ui.end_row();
-        ui.label(RichText::new("Levels").color(weak));
+        label_ui(ui, RichText::new("Levels").color(weak));
         let levels = [(QatLevels::Int8, "As int8 has them"), (QatLevels::PyTorch, "As PyTorch")];
         choice_ui(ui, "Levels", &levels, &mut qat.levels);
         ui.end_row();
@@ -110,7 +116,7 @@ fn result_ui(ui: &mut Ui, view: &View) {
         TrainEvent::Epoch(report) => Some(report.valid.map(|score| score.accuracy())),
         TrainEvent::Step { .. } | TrainEvent::Ranges(_) | TrainEvent::Frozen { .. } => None,
     });
-    let trained = view.stages.iter().flatten().find_map(|stage| match stage.as_ref() {
+    let trained = view.stages.iter().rev().flatten().find_map(|stage| match stage.as_ref() {
         Stage::Trained { accuracy, before, .. } => Some((before.accuracy, *accuracy)),
         Stage::Prepared { before, .. } => Some((before.accuracy, None)),
         _ => None,

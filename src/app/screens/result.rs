@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use eframe::egui::Ui;
 
+use super::analyze::AnalyzeScreen;
 use super::beside::Written;
 use crate::app::asked::Asked;
 use crate::app::gallery::Thumbnails;
 use crate::app::graph_view::{Lens, Reading};
 use crate::app::number;
 use crate::graph::Graph;
-use crate::session::{FuseOptions, LayerCost, LayerError, Pair, SoFar, Step, Verdicts, View, layer_costs};
+use crate::session::{LayerCost, LayerError, Pair, Sensitivity, SoFar, Stage, Step, Verdicts, View, layer_costs};
 
 /// Images on which the error of each layer is measured.
 const ERROR_IMAGES: usize = 256;
@@ -28,16 +29,19 @@ pub enum ResultView {
     Time,
     /// Which images are named otherwise.
     Images,
+    /// Which layer, and what to do about it.
+    Analyze,
 }
 
 impl ResultView {
     /// All, in order.
-    pub(super) const ALL: [(Self, &'static str); 5] = [
+    pub(super) const ALL: [(Self, &'static str); 6] = [
         (Self::Summary, "Summary"),
         (Self::Weights, "Weights"),
         (Self::Error, "Error by layer"),
         (Self::Time, "Time by layer"),
         (Self::Images, "Images"),
+        (Self::Analyze, "Analyze"),
     ];
 }
 
@@ -48,6 +52,7 @@ pub(super) enum Says {
     State,
     Error,
     Time,
+    Suspicion,
 }
 
 /// What is known of a converted model beyond its figures, each asked for when it is first looked at.
@@ -60,6 +65,7 @@ pub struct ResultScreen {
     pub(super) verdicts: Asked<Arc<SoFar<Verdicts>>>,
     pub(super) errors: Asked<SoFar<Vec<LayerError>>>,
     pub(super) times: Asked<Vec<LayerCost>>,
+    pub(super) analyze: AnalyzeScreen,
     pub(super) thumbnails: Thumbnails,
     pub(in crate::app) written: Written,
     pub(super) channel: usize,
@@ -75,6 +81,7 @@ impl Default for ResultScreen {
             verdicts: Asked::default(),
             errors: Asked::default(),
             times: Asked::default(),
+            analyze: AnalyzeScreen::default(),
             thumbnails: Thumbnails::held_out(),
             written: Written::default(),
             channel: 0,
@@ -94,6 +101,11 @@ impl ResultScreen {
         self.errors.answer().filter(|e| e.seen == e.of).map(|e| &e.found[..])
     }
 
+    /// Which layer, and what to do about it.
+    pub fn analyze(&self) -> &AnalyzeScreen {
+        &self.analyze
+    }
+
     /// What each layer costs.
     pub fn times(&self) -> Option<&[LayerCost]> {
         self.times.answer().map(|t| &t[..])
@@ -109,21 +121,22 @@ impl ResultScreen {
             (Some(_), None) | (None, Some(_)) => false,
         };
         if !same {
-            *self = Self { view: self.view, says: self.says, ..Self::default() };
+            *self = Self { view: self.view, says: self.says, analyze: self.analyze.fresh(), ..Self::default() };
         }
         self.of = graph.cloned();
         self.verdicts.take();
         self.errors.take();
         self.times.take();
+        self.analyze.take();
     }
 
     /// Both models, to be made beside the frame.
-    fn pair(view: &View) -> Option<impl FnOnce() -> Result<Pair, String> + Send + 'static> {
+    pub(super) fn pair(view: &View) -> Option<impl FnOnce() -> Result<Pair, String> + Send + 'static> {
         let converted = view.stage_of(Step::Convert)?;
         let weighted = view.stage_of(Step::Weights)?.graph().clone();
-        let options = FuseOptions { disabled: view.recipe.as_ref()?.unfused.clone() };
+        let recipe = view.recipe.clone()?;
         let (opened, converted) = (converted.opened().clone(), converted.graph().clone());
-        Some(move || Pair::fusing(opened, &weighted, &options, converted).map_err(|e| e.to_string()))
+        Some(move || Pair::fusing(opened, &weighted, &recipe, converted).map_err(|e| e.to_string()))
     }
 
     pub(super) fn ask_verdicts(&mut self, ui: &Ui, view: &View) {
@@ -135,6 +148,20 @@ impl ResultScreen {
     }
 
     pub(super) fn ask_errors(&mut self, ui: &Ui, view: &View) {
+        // What training with fake quantization moved is no error of int8's.
+        let trained = match (view.stage_of(Step::Calibrate).map(AsRef::as_ref), view.stage_of(Step::Convert)) {
+            (Some(Stage::Trained { graph, .. }), Some(converted)) => {
+                Some((converted.opened().clone(), graph.clone(), converted.graph().clone()))
+            }
+            (Some(_) | None, _) => None,
+        };
+        if let Some((opened, trained, converted)) = trained {
+            self.errors.once(ui, move |emit| {
+                let pair = Pair::of_training(opened, &trained, converted).map_err(|e| e.to_string())?;
+                pair.layer_errors(ERROR_IMAGES, emit).map_err(|e| e.to_string())
+            });
+            return;
+        }
         let Some(pair) = Self::pair(view) else { return };
         self.errors.once(ui, move |emit| pair()?.layer_errors(ERROR_IMAGES, emit).map_err(|e| e.to_string()));
     }
@@ -166,6 +193,10 @@ impl ResultScreen {
                 self.ask_times(ui, view);
                 self.times.answer()?.len()
             }
+            Says::Suspicion => {
+                let swept = self.analyze.swept()?;
+                (swept.done * 1e6) as usize
+            }
         };
         if let Some((says, at, lens)) = &self.lens
             && (*says, *at) == (self.says, seen)
@@ -176,6 +207,7 @@ impl ResultScreen {
             Says::State => return None,
             Says::Error => error_lens(&self.errors.answer()?.found),
             Says::Time => time_lens(self.times.answer()?),
+            Says::Suspicion => suspicion_lens(&self.analyze.swept()?.found),
         });
         self.lens = Some((self.says, seen, lens.clone()));
         Some(lens)
@@ -197,6 +229,16 @@ fn time_lens(costs: &[LayerCost]) -> Lens {
     let values: HashMap<String, f64> = costs.iter().map(|c| (c.time.name.clone(), c.time.micros)).collect();
     let heat = move |v: f64| if most > 0.0 { (v / most) as f32 } else { 0.0 };
     Lens::new(values, Reading::Sum, Box::new(heat), Box::new(micros))
+}
+
+/// Cards say what the layer alone does to the logits; a module the most of its layers. The colour goes by the root: a few
+/// layers do most.
+fn suspicion_lens(found: &Sensitivity) -> Lens {
+    let all = || found.layers.iter().filter(|l| l.quantized.images > 0);
+    let most = all().map(|l| l.quantized.logit_mse()).fold(0.0, f64::max);
+    let values: HashMap<String, f64> = all().map(|l| (l.name.clone(), l.quantized.logit_mse())).collect();
+    let heat = move |v: f64| if most > 0.0 { (v / most).sqrt() as f32 } else { 0.0 };
+    Lens::new(values, Reading::Most, Box::new(heat), Box::new(number::number))
 }
 
 /// Microseconds, three digits.

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{Checkbox, Label, RichText, Role, Ui, WidgetInfo};
+use eframe::egui::{Align, Button, Checkbox, Label, Layout, RichText, Role, Ui, WidgetInfo};
 use egui_extras::{Column, TableBuilder};
 
 use super::{heading, prose};
@@ -11,13 +11,16 @@ use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, path_ui, primary_ui};
 use crate::app::fonts;
 use crate::app::number;
-use crate::app::plot::{chart_inks, draw_chart_ui};
+use crate::app::plot::{Kind, chart_inks, draw_chart_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::chart::{self, Chart, Form, Group, Value};
-use crate::session::{CommandKind, KeptRun, Probe, Project, Run, View, published_sizes};
+use crate::session::{CommandKind, KeptRun, Probe, Project, Run, View, published_sizes, wilson};
 
 const LINE: f32 = theme::ROW;
+/// Columns that a narrow window leaves out.
+const TIME: usize = 8;
+const AGE: usize = 9;
 /// Runs that the charts show where none is picked: the newest.
 const SHOWN: usize = 6;
 /// Width of a chart that is saved.
@@ -38,27 +41,9 @@ pub struct RunsScreen {
     picked: BTreeSet<usize>,
     /// Where charts and tables go.
     pub(in crate::app) folder: String,
+    /// The project folder as it is typed.
+    project: String,
     saved: Option<Result<String, String>>,
-}
-
-/// How charts are saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Png,
-    Svg,
-    Csv,
-}
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::Png, Self::Svg, Self::Csv];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Png => "PNG",
-            Self::Svg => "SVG",
-            Self::Csv => "CSV",
-        }
-    }
 }
 
 impl RunsScreen {
@@ -105,8 +90,8 @@ impl RunsScreen {
 /// Every run of the project as a table, and what they gave as charts.
 pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let project = Project::new(bench.choices.folder());
-    let place = project.folder().display().to_string();
     bench.runs.update(ui, project, view.ended);
+    project_ui(ui, bench, view);
     for wrong in bench.runs.wrong.clone() {
         banner_ui(ui, Tone::Trouble, &wrong);
     }
@@ -121,7 +106,7 @@ pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         }
         return;
     }
-    prose(ui, &format!("Kept in {place}. The charts show the runs that are picked, else the newest {SHOWN}."));
+    prose(ui, &format!("The charts show the runs that are picked, else the newest {SHOWN}."));
     if let Some(path) = table_ui(ui, &mut bench.runs) {
         bench.take(Given::Recipe(path), view, ui.ctx());
     }
@@ -133,9 +118,40 @@ pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     save_ui(ui, bench);
 }
 
+/// The folder that runs are kept in, typed or picked.
+fn project_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let now = bench.choices.folder().display().to_string();
+    if bench.runs.project.is_empty() {
+        bench.runs.project.clone_from(&now);
+    }
+    let mut used = None;
+    ui.horizontal_wrapped(|ui| {
+        ui.label(RichText::new("Runs are kept in").color(theme::palette(ui).weak));
+        if path_ui(ui, "Project folder", "a folder", &mut bench.runs.project) {
+            bench.browse(Field::Project, ui.ctx());
+        }
+        let typed = bench.runs.project.trim();
+        let other = !typed.is_empty() && typed != now;
+        if other && ui.add_enabled(view.running.is_none(), Button::new("Use this folder")).clicked() {
+            used = Some(PathBuf::from(typed));
+        }
+    });
+    if let Some(folder) = used {
+        bench.use_project(folder);
+    }
+}
+
 /// The table; the file of the run that was to be opened again.
 fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
+    // What fits; what is left out is in the charts below.
+    let room = ui.available_width();
+    let shown = |i: usize| match i {
+        TIME => room >= 840.0,
+        AGE => room >= 720.0,
+        _ => true,
+    };
     let head = ["", "run", "model", "choices", "float32", "int8", "change", "file", "one image", "kept", ""];
+    let head = head.into_iter().enumerate().filter(|(i, _)| shown(*i));
     let weak = theme::palette(ui).weak;
     let mut again = None;
     let RunsScreen { runs, picked, .. } = screen;
@@ -143,16 +159,21 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
         ui.spacing_mut().item_spacing.y = 0.0;
         let mut builder = TableBuilder::new(ui)
             .id_salt("runs")
+            .cell_layout(Layout::left_to_right(Align::Center))
             .striped(false)
             .max_scroll_height(12.0 * LINE)
             .auto_shrink([false, true]);
-        for i in 0..head.len() {
-            builder =
-                builder.column(if i == 3 { Column::remainder().clip(true).at_least(96.0) } else { Column::auto() });
+        for (i, _) in head.clone() {
+            builder = builder.column(match i {
+                0 => Column::exact(24.0),
+                3 => Column::remainder().clip(true).at_least(96.0),
+                10 => Column::exact(64.0),
+                _ => Column::auto(),
+            });
         }
         builder
             .header(LINE, |mut row| {
-                for name in head {
+                for (_, name) in head {
                     row.col(|ui| drop(ui.label(RichText::new(name).font(Type::Small.font()).color(weak))));
                 }
             })
@@ -160,7 +181,7 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
                 body.rows(LINE, runs.len(), |mut row| {
                     let run = &runs[runs.len() - 1 - row.index()];
                     row.col(|ui| pick_ui(ui, run, picked));
-                    for (i, text) in cells(run).into_iter().enumerate() {
+                    for (i, text) in cells(run).into_iter().enumerate().filter(|(i, _)| shown(*i + 1)) {
                         let font = if i == 1 || i == 2 { Type::Body.font() } else { Type::Body.mono() };
                         row.col(|ui| drop(ui.add(Label::new(RichText::new(text).font(font)).extend())));
                     }
@@ -268,8 +289,7 @@ fn charts(runs: &[&KeptRun]) -> [Chart; 3] {
         let run = &kept.run;
         let of = |name: &str, accuracy: Option<f64>, tone| {
             let text = accuracy.map_or("not measured".to_owned(), number::percent);
-            let interval =
-                accuracy.map(|a| number::wilson(a, run.images)).map(|(low, high)| (low * 100.0, high * 100.0));
+            let interval = accuracy.map(|a| wilson(a, run.images)).map(|(low, high)| (low * 100.0, high * 100.0));
             Value { interval, ..value(name, accuracy.map_or(f64::NAN, |a| a * 100.0), text, tone) }
         };
         let mut values = vec![of("float32", run.float.accuracy, Tone::Float)];

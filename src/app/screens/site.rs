@@ -1,4 +1,4 @@
-use eframe::egui::{CornerRadius, Label, RichText, ScrollArea, Sense, Stroke, Ui, pos2, vec2};
+use eframe::egui::{Label, RichText, ScrollArea, Sense, Stroke, Ui, pos2, vec2};
 
 use super::{heading, prose, stacked};
 use crate::app::number;
@@ -91,12 +91,10 @@ fn chain_ui(ui: &mut Ui, nodes: &[String], name: &str) {
 }
 
 fn chip_ui(ui: &mut Ui, text: &str, tone: Tone) {
-    let dark = theme::palette(ui).dark;
-    eframe::egui::Frame::new()
-        .fill(tone.wash(dark))
-        .corner_radius(CornerRadius::same(4))
-        .inner_margin(vec2(6.0, 1.0))
-        .show(ui, |ui| ui.add(Label::new(RichText::new(text).font(Type::Body.mono())).extend()));
+    // A label knows its width before it is placed, so that a row of them wraps.
+    let wash = tone.wash(theme::palette(ui).dark);
+    let text = RichText::new(format!("\u{2009}{text}\u{2009}")).font(Type::Body.mono()).background_color(wash);
+    ui.add(Label::new(text).extend());
 }
 
 fn arrow_ui(ui: &mut Ui) {
@@ -131,6 +129,14 @@ fn factors_ui(ui: &mut Ui, bench: &mut Workbench, site: &FuseSite, conv: &crate:
     if let Some(picked) = row_ui(ui, "What batch norm multiplies each channel by", &row, Some(channel)) {
         bench.fusion.channel = picked;
     }
+}
+
+/// How batch norm folds into one channel of a site: its weight farthest from zero, and its bias. `None` without batch norm.
+pub(in crate::app) fn fold_of(before: &Graph, site: &FuseSite, channel: usize) -> Option<[String; 2]> {
+    let (conv, bn) = norm(before, site)?;
+    let [_, weight, _, bias] = Numbers::of(conv, bn, channel)?.lines();
+    let behind = |line: &str| line.trim_start().trim_start_matches("= ").to_owned();
+    Some([format!("W\u{2032} = {}", behind(&weight)), format!("b\u{2032} = {}", behind(&bias))])
 }
 
 /// One channel's numbers, and its weight farthest from zero.

@@ -3,14 +3,18 @@ use candle_core::{DType, Result as Candle, Shape, Tensor};
 use super::{
     forward::{conv_geometry, dims, function, linear_geometry, pool_geometry},
     learned::OUTPUT_STEP,
-    ops::{change, map1, map2, map3},
+    ops::{change, in_pool_of, map1, map2, map3},
     trainable::{Pass, Trainable},
+    update::Loss,
     walk::live,
 };
 use crate::{
     exec::{Checkpoint, ExecError},
     graph::{Node, NodeId, Op},
-    kernels::float::{self as kernel, Function, Geometry, in_pool},
+    kernels::{
+        cuda,
+        float::{self as kernel, Function, Geometry},
+    },
 };
 
 /// The gradient of one value, as far as its readers have been visited.
@@ -35,12 +39,15 @@ impl Gradients {
         *slot = Some(match slot.take() {
             None => Gradient { tensor, shared },
             Some(sum) if !sum.shared => {
-                change("gradient sum", &sum.tensor, &tensor, kernel::accumulate)?;
+                let program = || cuda::accumulate(tensor.elem_count());
+                change("gradient sum", &sum.tensor, &tensor, kernel::accumulate, program)?;
                 sum
             }
             Some(sum) => {
                 let shape = tensor.shape().clone();
-                let both = map2("gradient sum", [&sum.tensor, &tensor], shape, |a, b, y| kernel::add(a, b, false, y))?;
+                let program = || cuda::add(tensor.elem_count(), false);
+                let run = |a: &[f32], b: &[f32], y: &mut [f32]| kernel::add(a, b, false, y);
+                let both = map2("gradient sum", [&sum.tensor, &tensor], shape, run, program)?;
                 Gradient { tensor: both, shared: false }
             }
         });
@@ -60,7 +67,29 @@ impl Trainable {
         logits_grad: &[f32],
         checkpoint: Checkpoint<'_>,
     ) -> Result<Vec<Option<Tensor>>, ExecError> {
-        Ok(self.walk_back(pass, logits_grad, false, checkpoint)?.params)
+        let seed = self.upload_gradient(&pass, logits_grad)?;
+        Ok(self.walk_back(pass, seed, false, checkpoint)?.params)
+    }
+
+    /// The same from a loss on the device.
+    ///
+    /// # Errors
+    /// As [`Trainable::backward`].
+    pub fn backward_from(
+        &self,
+        pass: Pass,
+        loss: &Loss,
+        checkpoint: Checkpoint<'_>,
+    ) -> Result<Vec<Option<Tensor>>, ExecError> {
+        let shape = dims(pass.batch, self.graph.node(self.graph.output()).shape);
+        let seed = loss.gradient()?.reshape(shape)?;
+        Ok(self.walk_back(pass, seed, false, checkpoint)?.params)
+    }
+
+    fn upload_gradient(&self, pass: &Pass, logits_grad: &[f32]) -> Candle<Tensor> {
+        let last = self.graph.output();
+        let shape = dims(pass.batch, self.graph.node(last).shape);
+        Tensor::from_slice(logits_grad, shape, live(&pass.values, last).device())
     }
 
     /// The same, and the gradient by the images, `[batch, channels, height, width]`.
@@ -73,7 +102,8 @@ impl Trainable {
         logits_grad: &[f32],
         checkpoint: Checkpoint<'_>,
     ) -> Result<(Vec<Option<Tensor>>, Vec<f32>), ExecError> {
-        let gradients = self.walk_back(pass, logits_grad, true, checkpoint)?;
+        let seed = self.upload_gradient(&pass, logits_grad)?;
+        let gradients = self.walk_back(pass, seed, true, checkpoint)?;
         let images = match gradients.image {
             Some(image) => image.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1()?,
             None => Vec::new(),
@@ -84,14 +114,12 @@ impl Trainable {
     fn walk_back(
         &self,
         pass: Pass,
-        logits_grad: &[f32],
+        seed: Tensor,
         to_image: bool,
         checkpoint: Checkpoint<'_>,
     ) -> Result<Gradients, ExecError> {
         let last = self.graph.output();
-        let shape = dims(pass.batch, self.graph.node(last).shape);
-        let seed = Tensor::from_slice(logits_grad, shape, live(&pass.values, last).device())?;
-        in_pool(|| {
+        in_pool_of(&self.device, || {
             let mut pass = pass;
             let mut gradients = Gradients {
                 values: self.graph.nodes.iter().map(|_| None).collect(),
@@ -173,17 +201,21 @@ impl Trainable {
                 Some(norm) => return Ok(self.norm_backward(norm, function(*a), pass, &dy, out)?),
                 None => {
                     let f = function(*a);
-                    map2("activation gradient", [x(), &dy], shape, |x, dy, dx| kernel::apply_grad(x, dy, f, dx))?
+                    let run = |x: &[f32], dy: &[f32], dx: &mut [f32]| kernel::apply_grad(x, dy, f, dx);
+                    map2("activation gradient", [x(), &dy], shape, run, || cuda::apply_grad(dy.elem_count(), f))?
                 }
             },
             Op::MaxPool2d(p) => {
                 let g = pool_geometry(p, batch, from, node.shape);
                 let y = live(&pass.values, id);
-                map3("max pool gradient", [x(), y, &dy], shape, |x, y, dy, dx| kernel::max_pool_grad(&g, x, y, dy, dx))?
+                let run = |x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]| kernel::max_pool_grad(&g, x, y, dy, dx);
+                map3("max pool gradient", [x(), y, &dy], shape, run, || cuda::max_pool_grad(&g))?
             }
-            Op::AdaptiveAvgPool2d | Op::MeanHw => map1("mean gradient", &dy, shape, |dy, dx| {
-                kernel::mean_pixels_grad(dy, from.c, from.pixels(), dx);
-            })?,
+            Op::AdaptiveAvgPool2d | Op::MeanHw => {
+                let (c, pixels) = (from.c, from.pixels());
+                let program = || cuda::mean_pixels_grad(batch, c, pixels);
+                map1("mean gradient", &dy, shape, |dy, dx| kernel::mean_pixels_grad(dy, c, pixels, dx), program)?
+            }
             Op::Add { relu } => {
                 let dy = if *relu && !past_relu { relu_grad(live(&pass.values, id), &dy)? } else { dy };
                 out.give(node.inputs[0], dy.clone(), true)?;
@@ -196,21 +228,27 @@ impl Trainable {
                     out.give(input, Tensor::zeros(shape, DType::F32, dy.device())?, false)?;
                 }
                 if let Some(sum) = &out.values[input.index()] {
-                    change("chunk gradient", &sum.tensor, &dy, |dx, dy| {
-                        kernel::add_channels(dy, c, (dx, from.c, index * c));
-                    })?;
+                    let run = |dx: &mut [f32], dy: &[f32]| kernel::add_channels(dy, c, (dx, from.c, index * c));
+                    let program = || cuda::add_channels(batch * from.pixels(), c, (from.c, index * c));
+                    change("chunk gradient", &sum.tensor, &dy, run, program)?;
                 }
                 return Ok(());
             }
             Op::ChannelShuffle { groups } => {
-                map1("channel shuffle gradient", &dy, shape, |dy, dx| kernel::unshuffle(dy, c, *groups, dx))?
+                let program = || cuda::unshuffle(dy.elem_count(), c, *groups);
+                map1("channel shuffle gradient", &dy, shape, |dy, dx| kernel::unshuffle(dy, c, *groups, dx), program)?
             }
             Op::Flatten if from.pixels() == 1 => return Ok(out.give(input, dy, shared)?),
-            Op::Flatten => map1("flatten gradient", &dy, shape, |dy, dx| {
-                kernel::to_nhwc(dy, from.c, from.pixels(), dx);
-            })?,
+            Op::Flatten => {
+                let (c, pixels) = (from.c, from.pixels());
+                let program = || cuda::to_nhwc(dy.elem_count(), c, pixels);
+                map1("flatten gradient", &dy, shape, |dy, dx| kernel::to_nhwc(dy, c, pixels, dx), program)?
+            }
             Op::Dropout { .. } | Op::StochasticDepth { .. } => match &pass.factors[id.index()] {
-                Some(factors) => map2("dropout gradient", [&dy, factors], shape, kernel::scale_samples)?,
+                Some(factors) => {
+                    let program = || cuda::scale_samples(dy.elem_count(), factors.elem_count());
+                    map2("dropout gradient", [&dy, factors], shape, kernel::scale_samples, program)?
+                }
                 None => return Ok(out.give(input, dy, shared)?),
             },
         };
@@ -232,7 +270,7 @@ impl Trainable {
         let dw = weight_grad(g, depthwise, x, dy, weight.shape())?;
         self.give_param(id, "weight", dw, out);
         if self.params.find(id, "bias").is_some() {
-            let db = map1("bias gradient", dy, g.out_channels, kernel::channel_sums)?;
+            let db = bias_grad(dy, g.out_channels)?;
             self.give_param(id, "bias", db, out);
         }
         if !self.wants(input, out) {
@@ -252,19 +290,22 @@ impl Trainable {
         let x = live(&pass.values, input);
         let coefficients = pass.coefficients[norm.index()].as_ref().expect("the forward pass left them");
         let (c, rows) = (node.shape.c, (pass.batch * node.shape.pixels()) as f32);
-        let sums = map3("batch norm gradient", [x, dy, coefficients], (2, c), |x, dy, k, sums| {
+        let run = |x: &[f32], dy: &[f32], k: &[f32], sums: &mut [f32]| {
             kernel::norm_grad_sums(x, dy, [&k[..c], &k[c..2 * c], &k[2 * c..3 * c]], f, sums);
-        })?;
-        let dw = map2("batch norm gradient", [&sums, coefficients], c, |sums, k, dw| {
+        };
+        let program = || cuda::norm_grad_sums(rows as usize, c, f);
+        let sums = map3("batch norm gradient", [x, dy, coefficients], (2, c), run, program)?;
+        let run = |sums: &[f32], k: &[f32], dw: &mut [f32]| {
             dw.iter_mut().zip(&sums[c..]).zip(&k[3 * c..]).for_each(|((w, dot), inverse)| *w = dot * inverse);
-        })?;
+        };
+        let dw = map2("batch norm gradient", [&sums, coefficients], c, run, || cuda::norm_weight_grad(c))?;
         self.give_param(norm, "weight", dw, out);
         self.give_param(norm, "bias", sums.get(0)?.contiguous()?, out);
         if !self.wants(input, out) {
             return Ok(());
         }
         // dx = scale * (g - mean(g) - (x - mean) * inverse^2 * mean(g * (x - mean))), constants gathered per channel.
-        let constants = map2("batch norm gradient", [&sums, coefficients], (4, c), |sums, k, out| {
+        let run = |sums: &[f32], k: &[f32], out: &mut [f32]| {
             for i in 0..c {
                 let (scale, mean, inverse) = (k[i], k[2 * c + i], k[3 * c + i]);
                 let slope = scale * inverse * inverse * sums[c + i] / rows;
@@ -273,10 +314,14 @@ impl Trainable {
                 out[2 * c + i] = scale * sums[i] / rows - slope * mean;
                 out[3 * c + i] = slope;
             }
-        })?;
-        let dx = map3("batch norm gradient", [x, dy, &constants], x.shape(), |x, dy, k, dx| {
+        };
+        let program = || cuda::norm_constants(c, rows);
+        let constants = map2("batch norm gradient", [&sums, coefficients], (4, c), run, program)?;
+        let run = |x: &[f32], dy: &[f32], k: &[f32], dx: &mut [f32]| {
             kernel::norm_input_grad(x, dy, [&k[..c], &k[c..2 * c], &k[2 * c..3 * c], &k[3 * c..]], f, dx);
-        })?;
+        };
+        let program = || cuda::norm_input_grad(x.elem_count(), c, f);
+        let dx = map3("batch norm gradient", [x, dy, &constants], x.shape(), run, program)?;
         out.give(input, dx, false)
     }
 
@@ -285,11 +330,12 @@ impl Trainable {
         let (x, factor) = (live(&pass.values, first), live(&pass.values, second));
         let broadcast = self.graph.node(second).shape != node.shape;
         let (c, pixels) = if broadcast { (node.shape.c, node.shape.pixels()) } else { (node.shape.len(), 1) };
-        let dx = map2("mul gradient", [dy, factor], x.shape(), |dy, f, dx| kernel::mul_channels(dy, f, c, pixels, dx))?;
+        let len = x.elem_count();
+        let run = |dy: &[f32], f: &[f32], dx: &mut [f32]| kernel::mul_channels(dy, f, c, pixels, dx);
+        let dx = map2("mul gradient", [dy, factor], x.shape(), run, || cuda::mul_channels(len, c, pixels))?;
         out.give(first, dx, false)?;
-        let df = map2("mul gradient", [x, dy], factor.shape(), |x, dy, df| {
-            kernel::mul_channels_grad(x, dy, c, pixels, df);
-        })?;
+        let run = |x: &[f32], dy: &[f32], df: &mut [f32]| kernel::mul_channels_grad(x, dy, c, pixels, df);
+        let df = map2("mul gradient", [x, dy], factor.shape(), run, || cuda::mul_channels_grad(len, c, pixels))?;
         out.give(second, df, false)
     }
 
@@ -297,9 +343,9 @@ impl Trainable {
         let (all, mut first) = (node.shape.c, 0);
         for input in &node.inputs {
             let part = self.graph.node(*input).shape;
-            let dx = map1("cat gradient", dy, dims(batch, part), |dy, dx| {
-                kernel::copy_channels((dy, all, first), (dx, part.c, 0), part.c);
-            })?;
+            let run = |dy: &[f32], dx: &mut [f32]| kernel::copy_channels((dy, all, first), (dx, part.c, 0), part.c);
+            let program = || cuda::chunk(batch * part.pixels(), (all, first), part.c);
+            let dx = map1("cat gradient", dy, dims(batch, part), run, program)?;
             out.give(*input, dx, false)?;
             first += part.c;
         }
@@ -309,16 +355,26 @@ impl Trainable {
 
 /// The gradient by a dense or depthwise convolution's weight.
 pub(super) fn weight_grad(g: &Geometry, depthwise: bool, x: &Tensor, dy: &Tensor, shape: &Shape) -> Candle<Tensor> {
-    map2("weight gradient", [x, dy], shape, |x, dy, dw| {
+    let run = |x: &[f32], dy: &[f32], dw: &mut [f32]| {
         if depthwise { kernel::depthwise_weight_grad(g, x, dy, dw) } else { kernel::conv_weight_grad(g, x, dy, dw) }
-    })
+    };
+    let program = || if depthwise { cuda::depthwise_weight_grad(g) } else { cuda::conv_weight_grad(g) };
+    map2("weight gradient", [x, dy], shape, run, program)
 }
 
 /// The gradient by its input.
 pub(super) fn input_grad(g: &Geometry, depthwise: bool, dy: &Tensor, weight: &Tensor, shape: &Shape) -> Candle<Tensor> {
-    map2("input gradient", [dy, weight], shape, |dy, w, dx| {
+    let run = |dy: &[f32], w: &[f32], dx: &mut [f32]| {
         if depthwise { kernel::depthwise_input_grad(g, dy, w, dx) } else { kernel::conv_input_grad(g, dy, w, dx) }
-    })
+    };
+    let program = || if depthwise { cuda::depthwise_input_grad(g) } else { cuda::conv_input_grad(g) };
+    map2("input gradient", [dy, weight], shape, run, program)
+}
+
+/// The gradient by a bias: that of the output, summed over all pixels.
+pub(super) fn bias_grad(dy: &Tensor, channels: usize) -> Candle<Tensor> {
+    let program = || cuda::channel_sums(dy.elem_count() / channels, channels);
+    map1("bias gradient", dy, channels, kernel::channel_sums, program)
 }
 
 /// Whether a ReLU is the last thing that an operation does, so that its gradient can be taken from the output.
@@ -347,5 +403,6 @@ fn ends_in_relu(op: &Op) -> bool {
 
 /// `dy` where the output is above 0.
 fn relu_grad(y: &Tensor, dy: &Tensor) -> Candle<Tensor> {
-    map2("relu gradient", [y, dy], dy.shape(), kernel::relu_grad_from_output)
+    let program = || cuda::relu_grad_from_output(dy.elem_count());
+    map2("relu gradient", [y, dy], dy.shape(), kernel::relu_grad_from_output, program)
 }

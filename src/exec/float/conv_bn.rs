@@ -1,7 +1,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{
-    backward::{Gradients, input_grad, weight_grad},
+    backward::{Gradients, bias_grad, input_grad, weight_grad},
     forward::{conv_geometry, convolve_with, linear_geometry, scale_and_shift},
     learned::{LEVELS, WEIGHT_STEP},
     ops::{map1, map2, map3},
@@ -11,10 +11,13 @@ use super::{
 use crate::{
     exec::ExecError,
     graph::{BatchNorm2d, Conv2d, NodeId, Op, StepSize},
-    kernels::float::{
-        self as kernel, Function, Geometry,
-        conv_bn::{self as site, Statistics},
-        moments_and_extremes,
+    kernels::{
+        cuda::qat as gpu,
+        float::{
+            self as kernel, Function, Geometry,
+            conv_bn::{self as site, Statistics},
+            moments_and_extremes,
+        },
     },
 };
 
@@ -60,16 +63,17 @@ impl Trainable {
         let (c, phase) = (node.shape.c, self.learned.phase);
         let (eps, scaled) = (bn.eps, conv.fake.is_some());
         let of = |part| self.params.get(id, part);
-        let factors = map2("batch norm factor", [of("bn.weight"), of("bn.running_var")], c, |gamma, var, f| {
-            site::factors(gamma, var, eps, scaled, f);
-        })?;
+        let run = |gamma: &[f32], var: &[f32], f: &mut [f32]| site::factors(gamma, var, eps, scaled, f);
+        let operands = [of("bn.weight"), of("bn.running_var")];
+        let factors = map2("batch norm factor", operands, c, run, || gpu::norm_factors(c, eps, scaled))?;
         let weight = self.fake_quantize_weight(id, &factors)?;
         let x = live(&pass.values, node.inputs[0]);
         let z = convolve_with(&g, conv.is_depthwise(), false, x, &weight.tensor, None)?;
 
         let statistics_of = if phase.batch_statistics { Statistics::Batch } else { Statistics::Running };
         let statistics = if phase.batch_statistics || phase.observe {
-            map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out))?
+            let program = || gpu::moments_and_extremes(z.elem_count() / c, c);
+            map1("batch statistics", &z, 4 * c, |z, out| moments_and_extremes(z, c, out), program)?
         } else {
             Tensor::zeros(4 * c, DType::F32, z.device())?
         };
@@ -79,20 +83,23 @@ impl Trainable {
         };
         let running = [of("bn.running_mean"), of("bn.running_var")];
         let own = Tensor::cat(&[of("bn.weight"), of("bn.bias"), running[0], running[1], &bias], 0)?;
-        let affine = map3("batch norm", [&statistics, &own, &factors], site::ROWS * c, |s, own, f, out| {
+        let run = |s: &[f32], own: &[f32], f: &[f32], out: &mut [f32]| {
             site::coefficients([s, own, f], eps, statistics_of, scaled, out);
-        })?;
+        };
+        let program = || gpu::conv_bn_coefficients(c, eps, phase.batch_statistics, scaled);
+        let affine = map3("batch norm", [&statistics, &own, &factors], site::ROWS * c, run, program)?;
         if phase.batch_statistics {
-            let batch = map3("batch statistics", [&statistics, &bias, &factors], 2 * c, |s, bias, f, out| {
-                site::output_moments([s, bias, f], out);
-            })?;
+            let run = |s: &[f32], bias: &[f32], f: &[f32], out: &mut [f32]| site::output_moments([s, bias, f], out);
+            let operands = [&statistics, &bias, &factors];
+            let batch = map3("batch statistics", operands, 2 * c, run, || gpu::output_moments(c))?;
             self.move_running(running, &batch, bn.momentum, pass.batch * node.shape.pixels())?;
         }
 
         let fused = self.learned.step == StepSize::MovingAverage;
         let levels = if fused {
             self.output_levels(id, || {
-                map2("extremes", [&statistics, &affine], 2, |s, k, out| site::output_extremes(s, k, conv.relu, out))
+                let run = |s: &[f32], k: &[f32], out: &mut [f32]| site::output_extremes(s, k, conv.relu, out);
+                map2("extremes", [&statistics, &affine], 2, run, || gpu::output_extremes(c, conv.relu))
             })?
         } else {
             None
@@ -104,9 +111,9 @@ impl Trainable {
         };
         let coefficients = Tensor::cat(&[&affine, &levels], 0)?;
         let y = if on_grid {
-            map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), |z, k, y| {
-                site::norm_to_grid(k, conv.relu).run(z, y);
-            })?
+            let run = |z: &[f32], k: &[f32], y: &mut [f32]| site::norm_to_grid(k, conv.relu).run(z, y);
+            let program = || gpu::norm_to_grid(z.elem_count(), c, conv.relu);
+            map2("batch norm, fake quantize", [&z, &coefficients], z.shape(), run, program)?
         } else {
             scale_and_shift(&z, &affine.reshape((site::ROWS, c))?, function(conv.relu))?
         };
@@ -134,19 +141,22 @@ impl Trainable {
         let (c, relu, on_grid, statistics) = (node.shape.c, conv.relu, *on_grid, *statistics);
         let count = (pass.batch * node.shape.pixels()) as f32;
 
-        let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, |z, dy, k, sums| {
+        let run = |z: &[f32], dy: &[f32], k: &[f32], sums: &mut [f32]| {
             if on_grid {
                 site::norm_to_grid(k, relu).grad_sums(z, dy, site::mean(k), sums);
             } else {
                 let [scale, shift] = site::scale_and_shift(k);
                 kernel::norm_grad_sums(z, dy, [scale, shift, site::mean(k)], function(relu), sums);
             }
-        })?;
-        let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, |sums, k, out| {
-            site::input_constants(sums, k, statistics, count, out);
-        })?;
+        };
+        let program = || gpu::conv_bn_grad_sums(count as usize, c, relu, on_grid);
+        let sums = map3("batch norm gradient", [z, dy, coefficients], 2 * c, run, program)?;
+        let of_batch = statistics == Statistics::Batch;
+        let run = |sums: &[f32], k: &[f32], out: &mut [f32]| site::input_constants(sums, k, statistics, count, out);
+        let program = || gpu::conv_bn_constants(c, count, of_batch);
+        let constants = map2("batch norm gradient", [&sums, coefficients], 2 * c, run, program)?;
         let all = Tensor::cat(&[&constants, coefficients], 0)?;
-        let dz = map3("batch norm gradient", [z, dy, &all], z.shape(), |z, dy, all, dz| {
+        let run = |z: &[f32], dy: &[f32], all: &[f32], dz: &mut [f32]| {
             let (constants, k) = all.split_at(2 * c);
             let (a, b) = constants.split_at(c);
             if on_grid {
@@ -155,7 +165,9 @@ impl Trainable {
                 let [scale, shift] = site::scale_and_shift(k);
                 kernel::norm_input_grad(z, dy, [scale, shift, a, b], function(relu), dz);
             }
-        })?;
+        };
+        let program = || gpu::conv_bn_input_grad(z.elem_count(), c, relu, on_grid);
+        let dz = map3("batch norm gradient", [z, dy, &all], z.shape(), run, program)?;
 
         let dq = weight_grad(&g, conv.is_depthwise(), x, &dz, weight.tensor.shape())?;
         let (dw, by_factor) = self.fake_quantize_weight_grad(id, weight, factors, &dq)?;
@@ -163,15 +175,17 @@ impl Trainable {
         if let Some(step) = self.weight_step_grad(id, weight, &dq)? {
             self.give_param(id, WEIGHT_STEP, step, out);
         }
-        let gamma = map3("batch norm gradient", [&sums, coefficients, &by_factor], c, |sums, k, by_factor, out| {
+        let run = |sums: &[f32], k: &[f32], by_factor: &[f32], out: &mut [f32]| {
             site::gamma_grad([sums, k, by_factor], statistics, out);
-        })?;
+        };
+        let operands = [&sums, coefficients, &by_factor];
+        let gamma = map3("batch norm gradient", operands, c, run, || gpu::conv_bn_gamma_grad(c, of_batch))?;
         self.give_param(id, "bn.weight", gamma, out);
         self.give_param(id, "bn.bias", sums.narrow(0, 0, c)?, out);
         if self.params.find(id, "bias").is_some() {
-            let bias = map2("bias gradient", [&sums, coefficients], c, |sums, k, out| {
-                site::bias_grad(sums, k, statistics, out);
-            })?;
+            let run = |sums: &[f32], k: &[f32], out: &mut [f32]| site::bias_grad(sums, k, statistics, out);
+            let program = || gpu::conv_bn_bias_grad(c, of_batch);
+            let bias = map2("bias gradient", [&sums, coefficients], c, run, program)?;
             self.give_param(id, "bias", bias, out);
         }
         if self.wants(input, out) {
@@ -226,7 +240,7 @@ impl Trainable {
             self.give_param(id, WEIGHT_STEP, step, out);
         }
         if self.params.find(id, "bias").is_some() {
-            let db = map1("bias gradient", dy, g.out_channels, kernel::channel_sums)?;
+            let db = bias_grad(dy, g.out_channels)?;
             self.give_param(id, "bias", db, out);
         }
         if self.wants(input, out) {

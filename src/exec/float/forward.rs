@@ -7,7 +7,10 @@ use super::{
 use crate::{
     exec::ExecError,
     graph::{self, Conv2d, Graph, MaxPool2d, Node, NodeId, Op, Shape},
-    kernels::float::{self as kernel, Function, Geometry},
+    kernels::{
+        cuda,
+        float::{self as kernel, Function, Geometry},
+    },
 };
 
 /// A node's output in evaluation, from its inputs.
@@ -21,6 +24,7 @@ pub(super) fn evaluate(
     let batch = inputs[0].dim(0)?;
     let from = graph.node(node.inputs[0]).shape;
     let dims = dims(batch, node.shape);
+    let (rows, len, all) = (batch * node.shape.pixels(), batch * node.shape.len(), batch * from.len());
     Ok(match &node.op {
         Op::Input | Op::QuantStub | Op::DeQuantStub | Op::Dropout { .. } | Op::StochasticDepth { .. } => {
             inputs[0].clone()
@@ -36,32 +40,44 @@ pub(super) fn evaluate(
         }
         Op::Activation(a) => {
             let f = function(*a);
-            map1("activation", inputs[0], dims, |x, y| kernel::apply(x, f, y))?
+            map1("activation", inputs[0], dims, |x, y| kernel::apply(x, f, y), || cuda::apply(len, f))?
         }
         Op::MaxPool2d(p) => {
             let g = pool_geometry(p, batch, from, node.shape);
-            map1("max pool", inputs[0], dims, |x, y| kernel::max_pool(&g, x, y))?
+            map1("max pool", inputs[0], dims, |x, y| kernel::max_pool(&g, x, y), || cuda::max_pool(&g))?
         }
         Op::AdaptiveAvgPool2d | Op::MeanHw => {
-            map1("mean", inputs[0], dims, |x, y| kernel::mean_pixels(x, from.c, from.pixels(), y))?
+            let (c, pixels) = (from.c, from.pixels());
+            let program = || cuda::mean_pixels(batch, c, pixels);
+            map1("mean", inputs[0], dims, |x, y| kernel::mean_pixels(x, c, pixels, y), program)?
         }
-        Op::Add { relu } => map2("add", [inputs[0], inputs[1]], dims, |a, b, y| kernel::add(a, b, *relu, y))?,
+        Op::Add { relu } => {
+            let program = || cuda::add(len, *relu);
+            map2("add", [inputs[0], inputs[1]], dims, |a, b, y| kernel::add(a, b, *relu, y), program)?
+        }
         Op::Mul => {
             // Equal shapes are the broadcast over a single pixel of as many channels.
             let broadcast = graph.node(node.inputs[1]).shape != from;
             let (c, pixels) = if broadcast { (from.c, from.pixels()) } else { (from.len(), 1) };
-            map2("mul", [inputs[0], inputs[1]], dims, |x, f, y| kernel::mul_channels(x, f, c, pixels, y))?
+            let program = || cuda::mul_channels(len, c, pixels);
+            map2("mul", [inputs[0], inputs[1]], dims, |x, f, y| kernel::mul_channels(x, f, c, pixels, y), program)?
         }
         Op::Cat => concatenate(graph, node, inputs, dims)?,
         Op::Chunk { index, .. } => {
             let (c, first) = (node.shape.c, index * node.shape.c);
-            map1("chunk", inputs[0], dims, |x, y| kernel::copy_channels((x, from.c, first), (y, c, 0), c))?
+            let program = || cuda::chunk(rows, (from.c, first), c);
+            map1("chunk", inputs[0], dims, |x, y| kernel::copy_channels((x, from.c, first), (y, c, 0), c), program)?
         }
         Op::ChannelShuffle { groups } => {
-            map1("channel shuffle", inputs[0], dims, |x, y| kernel::shuffle(x, from.c, *groups, y))?
+            let program = || cuda::shuffle(len, from.c, *groups);
+            map1("channel shuffle", inputs[0], dims, |x, y| kernel::shuffle(x, from.c, *groups, y), program)?
         }
         Op::Flatten if from.pixels() == 1 => inputs[0].clone(),
-        Op::Flatten => map1("flatten", inputs[0], dims, |x, y| kernel::to_nchw(x, from.c, from.pixels(), y))?,
+        Op::Flatten => {
+            let (c, pixels) = (from.c, from.pixels());
+            let program = || cuda::to_nchw(all, c, pixels);
+            map1("flatten", inputs[0], dims, |x, y| kernel::to_nchw(x, c, pixels, y), program)?
+        }
     })
 }
 
@@ -87,10 +103,13 @@ pub(super) fn convolve_with(
     let run = |x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32]| {
         if depthwise { kernel::depthwise(g, x, w, bias, relu, y) } else { kernel::conv(g, x, w, bias, relu, y) }
     };
+    let program = |bias| if depthwise { cuda::depthwise(g, bias, relu) } else { cuda::conv(g, bias, relu) };
     let shape = (g.batch, g.output[0], g.output[1], g.out_channels);
     match bias {
-        Some(bias) => map3("convolution", [x, weight, bias], shape, |x, w, b, y| run(x, w, Some(b), y)),
-        None => map2("convolution", [x, weight], shape, |x, w, y| run(x, w, None, y)),
+        Some(bias) => {
+            map3("convolution", [x, weight, bias], shape, |x, w, b, y| run(x, w, Some(b), y), || program(true))
+        }
+        None => map2("convolution", [x, weight], shape, |x, w, y| run(x, w, None, y), || program(false)),
     }
 }
 
@@ -158,17 +177,20 @@ pub(in crate::exec) fn function(activation: graph::Activation) -> Function {
 /// `f(x * scale + shift)`; the first two rows of `coefficients` are scale and shift.
 pub(super) fn scale_and_shift(x: &Tensor, coefficients: &Tensor, f: Function) -> Candle<Tensor> {
     let c = coefficients.dim(1)?;
-    map2("batch norm", [x, coefficients], x.shape(), |x, k, y| {
-        kernel::scale_shift(x, &k[..c], &k[c..2 * c], f, y);
-    })
+    let run = |x: &[f32], k: &[f32], y: &mut [f32]| kernel::scale_shift(x, &k[..c], &k[c..2 * c], f, y);
+    map2("batch norm", [x, coefficients], x.shape(), run, || cuda::scale_shift(x.elem_count(), c, f))
 }
 
 /// Batch norm by its running statistics, as `[scale, shift]`, rounded as in PyTorch.
 fn evaluation_norm(id: NodeId, eps: f32, params: &Parameters) -> Candle<Tensor> {
     let c = params.get(id, "weight").elem_count();
-    let scale = map2("batch norm", [params.get(id, "weight"), params.get(id, "running_var")], c, |w, var, scale| {
-        scale.iter_mut().zip(w).zip(var).for_each(|((s, w), v)| *s = (1.0 / (v + eps).sqrt()) * w);
-    })?;
+    let scale = map2(
+        "batch norm",
+        [params.get(id, "weight"), params.get(id, "running_var")],
+        c,
+        |w, var, scale| scale.iter_mut().zip(w).zip(var).for_each(|((s, w), v)| *s = (1.0 / (v + eps).sqrt()) * w),
+        || cuda::evaluation_scale(c, eps),
+    )?;
     let shift = map3(
         "batch norm",
         [params.get(id, "bias"), params.get(id, "running_mean"), &scale],
@@ -178,6 +200,7 @@ fn evaluation_norm(id: NodeId, eps: f32, params: &Parameters) -> Candle<Tensor> 
                 *s = (-m).mul_add(*k, *b);
             }
         },
+        || cuda::evaluation_shift(c),
     )?;
     Tensor::stack(&[scale, shift], 0)
 }
@@ -186,10 +209,11 @@ fn concatenate(graph: &Graph, node: &Node, inputs: &[&Tensor], dims: (usize, usi
     let all = node.shape.c;
     let widths: Vec<usize> = node.inputs.iter().map(|i| graph.node(*i).shape.c).collect();
     if let ([a, b], [first, second]) = (inputs, widths.as_slice()) {
-        return map2("cat", [a, b], dims, |a, b, y| {
+        let run = |a: &[f32], b: &[f32], y: &mut [f32]| {
             kernel::copy_channels((a, *first, 0), (y, all, 0), *first);
             kernel::copy_channels((b, *second, 0), (y, all, *first), *second);
-        });
+        };
+        return map2("cat", [a, b], dims, run, || cuda::concatenate(dims.0 * dims.1 * dims.2, &widths));
     }
     Tensor::cat(inputs, 3)
 }

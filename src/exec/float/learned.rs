@@ -8,10 +8,13 @@ use super::{
 use crate::{
     exec::ExecError,
     graph::{
-        ActivationSpec, FakeQuants, Graph, LearnedRange, NodeId, Numeric, ObserverKind, QParams, QatLevels, StepSize,
-        WeightSpec, activation_levels, weight_levels,
+        ActivationSpec, FakeQuants, Graph, LearnedRange, NodeId, Numeric, ObserverKind, QParams, QatLevels, Scheme,
+        StepSize, WeightSpec, activation_levels, weight_levels,
     },
-    kernels::float::{self as kernel, ChannelGrids, Grid},
+    kernels::{
+        cuda::qat::{self as gpu, WeightKind},
+        float::{self as kernel, ChannelGrids, Grid},
+    },
 };
 
 /// How far one batch moves a range: PyTorch's `averaging_constant`.
@@ -160,7 +163,7 @@ impl Learned {
     /// Lets a range see the extremes of one batch.
     fn observe(&self, range: &Tensor, seen: &Tensor) -> Candle<()> {
         let step = self.step;
-        change("observer", range, seen, |range, seen| {
+        let run = |range: &mut [f32], seen: &[f32]| {
             let groups = seen.len() / 2;
             for i in 0..groups {
                 let (new_min, new_max) = (seen[i], seen[groups + i]);
@@ -175,7 +178,9 @@ impl Learned {
                     range[groups + i] = max + AVERAGING * (new_max - max);
                 }
             }
-        })
+        };
+        let averages = step == StepSize::MovingAverage;
+        change("observer", range, seen, run, || gpu::observe(seen.elem_count() / 2, averages, AVERAGING))
     }
 }
 
@@ -190,6 +195,11 @@ fn numbers(q: QParams) -> [f32; LEVELS] {
 /// An output's levels as the kernels want them.
 pub(super) fn grid(levels: &[f32]) -> Grid<f32> {
     Grid { scale: levels[0], zero_point: levels[1], least: levels[2], most: levels[3] }
+}
+
+/// Output channels of a weight whose levels these are.
+fn levels_channels(levels: &Tensor) -> usize {
+    (levels.elem_count() - 2) / 3
 }
 
 /// A weight's factors and levels in one tensor: factors, scales and zero points, `[channels]` each, then the limits.
@@ -223,22 +233,29 @@ impl Trainable {
         let derive = |range: &[f32], out: &mut [f32]| {
             out.copy_from_slice(&numbers(activation_levels(range[0], range[1], &spec)));
         };
+        let affine = spec.scheme == Scheme::Affine;
+        let program = |step| gpu::activation_levels(step, affine, spec.quant_max);
         let Some(step) = self.params.find(id, OUTPUT_STEP) else {
-            return map1("levels", range, LEVELS, derive).map(Some);
+            return map1("levels", range, LEVELS, derive, || program(false)).map(Some);
         };
-        let levels = map2("levels", [range, step], LEVELS, |range, step, out| {
+        let run = |range: &[f32], step: &[f32], out: &mut [f32]| {
             derive(range, out);
             out[0] = if step[0] > 0.0 { step[0] } else { out[0] };
-        })?;
-        change("step size", step, &levels, |step, levels| step[0] = levels[0])?;
+        };
+        let levels = map2("levels", [range, step], LEVELS, run, || program(true))?;
+        let run = |step: &mut [f32], levels: &[f32]| step[0] = levels[0];
+        change("step size", step, &levels, run, || gpu::copy(1, 0))?;
         Ok(Some(levels))
     }
 
     /// A node's output on its levels, if it has any.
     pub(super) fn fake_quantize_output(&self, id: NodeId, x: Tensor, pass: &mut Pass) -> Candle<Tensor> {
-        let seen = || map1("extremes", &x, 2, |x, out| out.copy_from_slice(&kernel::extremes(x)));
+        let len = x.elem_count();
+        let run = |x: &[f32], out: &mut [f32]| out.copy_from_slice(&kernel::extremes(x));
+        let seen = || map1("extremes", &x, 2, run, || gpu::extremes(len));
         let Some(levels) = self.output_levels(id, seen)? else { return Ok(x) };
-        let y = map2("fake quantize", [&x, &levels], x.shape(), |x, levels, y| kernel::to_grid(x, grid(levels), y))?;
+        let run = |x: &[f32], levels: &[f32], y: &mut [f32]| kernel::to_grid(x, grid(levels), y);
+        let y = map2("fake quantize", [&x, &levels], x.shape(), run, || gpu::to_grid(len))?;
         pass.fake[id.index()] = Some(Fake { before: x, levels });
         Ok(y)
     }
@@ -254,16 +271,20 @@ impl Trainable {
         batch: usize,
     ) -> Candle<(Tensor, Option<Tensor>)> {
         let Fake { before: x, levels } = fake;
-        let dx = map3("fake quantize gradient", [x, dy, levels], x.shape(), |x, dy, levels, dx| {
+        let len = x.elem_count();
+        let run = |x: &[f32], dy: &[f32], levels: &[f32], dx: &mut [f32]| {
             kernel::to_grid_grad(x, dy, grid(levels), relu, dx);
-        })?;
+        };
+        let program = || gpu::to_grid_grad(len, relu);
+        let dx = map3("fake quantize gradient", [x, dy, levels], x.shape(), run, program)?;
         if self.params.find(id, OUTPUT_STEP).is_none() {
             return Ok((dx, None));
         }
         let count = (x.elem_count() / batch) as f32;
-        let step = map3("step size gradient", [x, dy, levels], 1, |x, dy, levels, out| {
+        let run = |x: &[f32], dy: &[f32], levels: &[f32], out: &mut [f32]| {
             out[0] = kernel::step_grad(x, dy, grid(levels)) / (count * levels[3]).sqrt();
-        })?;
+        };
+        let step = map3("step size gradient", [x, dy, levels], 1, run, || gpu::step_grad(len, count))?;
         Ok((dx, Some(step)))
     }
 
@@ -276,13 +297,15 @@ impl Trainable {
                 out.iter_mut().zip(w).zip(factors).for_each(|((out, w), f)| *out = w * f);
             }
         };
+        let len = weight.elem_count();
         let Some(of) = &self.learned.weights[id.index()] else {
-            let tensor = map2("scaled weight", [weight, factors], weight.shape(), scaled)?;
+            let program = || gpu::scale_columns(len, factors.elem_count());
+            let tensor = map2("scaled weight", [weight, factors], weight.shape(), scaled, program)?;
             return Ok(FakeWeight { tensor, levels: None });
         };
         let (c, groups, spec, levels) = (of.channels, of.groups, of.spec, self.learned.levels);
         if phase.observe {
-            let seen = map2("weight extremes", [weight, factors], 2 * groups, |w, factors, out| {
+            let run = |w: &[f32], factors: &[f32], out: &mut [f32]| {
                 if groups == c {
                     return kernel::weight_extremes(w, factors, out);
                 }
@@ -290,11 +313,14 @@ impl Trainable {
                 kernel::weight_extremes(w, factors, &mut all);
                 out[0] = all[..c].iter().copied().fold(f32::INFINITY, f32::min);
                 out[1] = all[c..].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            })?;
+            };
+            let program = || gpu::weight_extremes(len, c, groups);
+            let seen = map2("weight extremes", [weight, factors], 2 * groups, run, program)?;
             self.learned.observe(&of.range, &seen)?;
         }
         if !phase.fake_quantize {
-            let tensor = map2("scaled weight", [weight, factors], weight.shape(), scaled)?;
+            let program = || gpu::scale_columns(len, c);
+            let tensor = map2("scaled weight", [weight, factors], weight.shape(), scaled, program)?;
             return Ok(FakeWeight { tensor, levels: None });
         }
         let half = f32::from(1_u16 << (spec.bits - 1));
@@ -309,18 +335,30 @@ impl Trainable {
             (out[3 * c], out[3 * c + 1]) = (-half, half - 1.0);
         };
         let size = 3 * c + 2;
+        let kind = match (spec.scheme, levels) {
+            (Scheme::Affine, _) => WeightKind::Affine,
+            (Scheme::Symmetric, QatLevels::Int8) => WeightKind::Symmetric,
+            (Scheme::Symmetric, QatLevels::PyTorch) => WeightKind::BySign,
+        };
+        let program = |step| gpu::weight_levels(c, groups, step, kind, half);
         let levels = match self.params.find(id, WEIGHT_STEP) {
-            None => map2("weight levels", [&of.range, factors], size, |r, f, out| derive(r, f, &[], out))?,
+            None => {
+                let run = |r: &[f32], f: &[f32], out: &mut [f32]| derive(r, f, &[], out);
+                map2("weight levels", [&of.range, factors], size, run, || program(false))?
+            }
             Some(step) => {
-                let levels = map3("weight levels", [&of.range, factors, step], size, derive)?;
-                change("step size", step, &levels, |step, levels| step.copy_from_slice(&levels[c..c + step.len()]))?;
+                let levels = map3("weight levels", [&of.range, factors, step], size, derive, || program(true))?;
+                let run = |step: &mut [f32], levels: &[f32]| step.copy_from_slice(&levels[c..c + step.len()]);
+                change("step size", step, &levels, run, || gpu::copy(step.elem_count(), c))?;
                 levels
             }
         };
-        let tensor = map2("fake quantize weight", [weight, &levels], weight.shape(), |w, levels, out| {
+        let run = |w: &[f32], levels: &[f32], out: &mut [f32]| {
             let (factors, grids) = channel_grids(levels);
             kernel::weight_to_grid(w, factors, &grids, out);
-        })?;
+        };
+        let program = || gpu::weight_to_grid(len, c);
+        let tensor = map2("fake quantize weight", [weight, &levels], weight.shape(), run, program)?;
         Ok(FakeWeight { tensor, levels: Some(levels) })
     }
 
@@ -336,21 +374,27 @@ impl Trainable {
         let (n, c) = (weight.elem_count(), factors.elem_count());
         let both = match &fake.levels {
             Some(levels) => {
-                map3("fake quantize weight gradient", [dq, weight, levels], n + c, |dq, w, levels, out| {
+                let run = |dq: &[f32], w: &[f32], levels: &[f32], out: &mut [f32]| {
                     let (factors, grids) = channel_grids(levels);
                     let (dw, by_factor) = out.split_at_mut(n);
                     kernel::weight_to_grid_grad(w, factors, &grids, dq, dw, by_factor);
-                })?
+                };
+                let program = || gpu::weight_to_grid_grad(n, c, true);
+                map3("fake quantize weight gradient", [dq, weight, levels], n + c, run, program)?
             }
-            None => map3("scaled weight gradient", [dq, weight, factors], n + c, |dq, w, factors, out| {
-                let (dw, by_factor) = out.split_at_mut(n);
-                for ((dw, dq), w) in dw.chunks_exact_mut(c).zip(dq.chunks_exact(c)).zip(w.chunks_exact(c)) {
-                    for i in 0..c {
-                        dw[i] = dq[i] * factors[i];
-                        by_factor[i] += dq[i] * w[i];
+            None => {
+                let run = |dq: &[f32], w: &[f32], factors: &[f32], out: &mut [f32]| {
+                    let (dw, by_factor) = out.split_at_mut(n);
+                    for ((dw, dq), w) in dw.chunks_exact_mut(c).zip(dq.chunks_exact(c)).zip(w.chunks_exact(c)) {
+                        for i in 0..c {
+                            dw[i] = dq[i] * factors[i];
+                            by_factor[i] += dq[i] * w[i];
+                        }
                     }
-                }
-            })?,
+                };
+                let program = || gpu::weight_to_grid_grad(n, c, false);
+                map3("scaled weight gradient", [dq, weight, factors], n + c, run, program)?
+            }
         };
         Ok((both.narrow(0, 0, n)?.reshape(weight.shape())?, both.narrow(0, n, c)?))
     }
@@ -361,7 +405,7 @@ impl Trainable {
         let weight = self.params.get(id, "weight");
         let groups = step.elem_count();
         let count = (weight.elem_count() / groups) as f32;
-        map3("step size gradient", [dq, weight, levels], groups, |dq, w, levels, out| {
+        let run = |dq: &[f32], w: &[f32], levels: &[f32], out: &mut [f32]| {
             let (factors, grids) = channel_grids(levels);
             let mut channels = vec![0.0; factors.len()];
             kernel::weight_step_grad(w, factors, &grids, dq, &mut channels);
@@ -369,7 +413,8 @@ impl Trainable {
             for (out, of) in out.iter_mut().zip(channels.chunks_exact(all)) {
                 *out = of.iter().sum::<f32>() / (count * grids.most).sqrt();
             }
-        })
-        .map(Some)
+        };
+        let program = || gpu::weight_step_grad(weight.elem_count(), levels_channels(levels), groups, count);
+        map3("step size gradient", [dq, weight, levels], groups, run, program).map(Some)
     }
 }

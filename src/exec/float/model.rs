@@ -1,53 +1,27 @@
-use std::{ops::ControlFlow, sync::Mutex};
+use std::ops::ControlFlow;
 
-use super::{
-    Activation, Device,
-    layer::{Conv, Layer},
-    walk::{check_input, last_use, refuse_int8, refuse_training},
-};
+use super::{Activation, Device, host_model::HostModel, ops::runs_programs, tensor_model::TensorModel};
 use crate::{
     exec::ExecError,
-    graph::{Graph, NodeId, Numeric, Op},
-    kernels::{
-        fake_quantize,
-        float::{self as kernel, Threads, to_nhwc},
-    },
+    graph::{Graph, NodeId, Numeric},
 };
 
-/// A float graph, its weights packed, ready to run.
+/// A float graph, its weights packed or uploaded, ready to run.
 #[derive(Debug)]
 pub struct Model {
-    graph: Graph,
-    works: Vec<Work>,
-    /// For each node, the one whose values are its own: itself, or before it what it passes on.
-    sources: Vec<NodeId>,
-    /// For each source, the last node that reads its values.
-    last_use: Vec<NodeId>,
-    /// For each convolution, the node that can be computed along with it, being its only reader.
-    tails: Vec<Option<NodeId>>,
-    threads: Threads,
-    /// Buffers of the run before.
-    spare: Mutex<Vec<Vec<f32>>>,
+    runner: Runner,
 }
 
-/// How a node is computed.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one a node, made once")]
-enum Work {
-    Image,
-    /// Its values are its input's.
-    Nothing,
-    Layer(Layer),
-    /// One layer for each input, each a part of the output.
-    Parts(Vec<Layer>),
+#[expect(clippy::large_enum_variant, reason = "one a model")]
+enum Runner {
+    Host(HostModel),
+    Tensors(TensorModel),
 }
-
-/// What is shown each node's output.
-type Visit<'a> = dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()> + 'a;
 
 impl Model {
-    /// Packs the parameters of a float graph: plain, stubbed, fused, observed or fake-quantized. It runs on as many threads
-    /// as the process has for it.
+    /// Packs or uploads the parameters of a float graph: plain, stubbed, fused, observed or fake-quantized. On the CPU it
+    /// runs on as many threads as the process has for it.
     ///
     /// # Errors
     /// [`ExecError::Unsupported`] for an int8 node or one in the QAT form, [`ExecError::Device`] for a device that is not
@@ -56,43 +30,29 @@ impl Model {
         Self::with_threads(graph, device, rayon::current_num_threads())
     }
 
-    /// The same on `threads` threads, the caller's included; 0 counts as 1.
+    /// The same on `threads` threads of the CPU, the caller's included; 0 counts as 1. A GPU has its own.
     ///
     /// # Errors
     /// As [`Model::new`].
     pub fn with_threads(graph: &Graph, device: &Device, threads: usize) -> Result<Self, ExecError> {
-        refuse_int8(graph)?;
-        refuse_training(graph)?;
-        device.open()?;
-        let works = graph.iter().map(|(id, _)| Work::new(graph, id)).collect::<Result<Vec<_>, _>>()?;
-        let sources = sources(graph, &works);
-        let mut last = last_use(graph);
-        for (id, source) in sources.iter().enumerate() {
-            last[source.index()] = last[source.index()].max(last[id]);
-        }
-        Ok(Self {
-            tails: tails(graph, &works, &sources),
-            graph: graph.clone(),
-            works,
-            sources,
-            last_use: last,
-            threads: Threads::new(threads),
-            spare: Mutex::default(),
-        })
+        let device = device.open()?;
+        let runner = if runs_programs(&device) {
+            Runner::Tensors(TensorModel::new(graph, device)?)
+        } else {
+            Runner::Host(HostModel::new(graph, threads)?)
+        };
+        Ok(Self { runner })
     }
 
     /// Logits, `[batch, classes]`, of `batch` images, `[batch, channels, height, width]`.
     ///
     /// # Errors
-    /// [`ExecError::Input`] where `images` is not that long.
+    /// [`ExecError::Input`] where `images` is not that long, [`ExecError::Candle`] where a GPU fails.
     pub fn run(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, ExecError> {
-        let mut logits = Vec::new();
-        let output = self.graph.output();
-        self.walk(images, batch, &|id| id == output, &mut |_, values| {
-            logits.extend_from_slice(values.as_slice());
-            ControlFlow::Continue(())
-        })?;
-        Ok(logits)
+        match &self.runner {
+            Runner::Host(model) => model.run(images, batch),
+            Runner::Tensors(model) => model.run(images, batch),
+        }
     }
 
     /// Runs a batch and shows the output of every observed node to `visit`, in order; stops at once when it says so.
@@ -105,8 +65,12 @@ impl Model {
         batch: usize,
         visit: &mut dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()>,
     ) -> Result<(), ExecError> {
-        let observed = |id: NodeId| matches!(self.graph.node(id).numeric, Numeric::Observed(_));
-        self.walk(images, batch, &observed, visit)
+        let graph = match &self.runner {
+            Runner::Host(model) => model.graph(),
+            Runner::Tensors(model) => model.graph(),
+        };
+        let observed = |id: NodeId| matches!(graph.node(id).numeric, Numeric::Observed(_));
+        self.run_traced(images, batch, &observed, visit)
     }
 
     /// As [`Model::run_observed`] for the nodes that `wanted` picks.
@@ -120,159 +84,9 @@ impl Model {
         wanted: &dyn Fn(NodeId) -> bool,
         visit: &mut dyn FnMut(NodeId, &Activation<'_>) -> ControlFlow<()>,
     ) -> Result<(), ExecError> {
-        self.walk(images, batch, wanted, visit)
-    }
-
-    /// Evaluates node by node, in buffers that are used again after a value's last reader.
-    fn walk(
-        &self,
-        images: &[f32],
-        batch: usize,
-        wanted: &dyn Fn(NodeId) -> bool,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), ExecError> {
-        check_input(&self.graph, images, batch)?;
-        let spare = self.spare.lock().map(|mut spare| std::mem::take(&mut *spare)).unwrap_or_default();
-        let mut buffers = Buffers { spare, of: self.graph.iter().map(|_| None).collect() };
-        for (id, node) in self.graph.iter() {
-            let source = self.sources[id.index()];
-            if source == id && buffers.of[id.index()].is_none() {
-                let tail = self.tails[id.index()].filter(|_| !wanted(id));
-                self.threads.run(|| self.compute(images, batch, id, tail, &mut buffers));
-            }
-            if wanted(id) {
-                let values = buffers.values(source, batch * node.shape.len());
-                if visit(id, &Activation::new(values, node.shape)).is_break() {
-                    break;
-                }
-            }
-            let read = node.inputs.iter().map(|i| self.sources[i.index()]);
-            read.chain([source]).filter(|s| self.last_use[s.index()] <= id).for_each(|s| buffers.free(s));
+        match &self.runner {
+            Runner::Host(model) => model.run_traced(images, batch, wanted, visit),
+            Runner::Tensors(model) => model.run_traced(images, batch, wanted, visit),
         }
-        buffers.of.iter_mut().for_each(|buffer| buffers.spare.extend(buffer.take()));
-        if let Ok(mut spare) = self.spare.lock() {
-            *spare = buffers.spare;
-        }
-        Ok(())
-    }
-
-    /// Computes a node, along with the one that reads it alone where `tail` names it.
-    fn compute(&self, images: &[f32], batch: usize, id: NodeId, tail: Option<NodeId>, buffers: &mut Buffers) {
-        let node = self.graph.node(id);
-        let len = batch * node.shape.len();
-        let mut out = buffers.take(len);
-        let y = &mut out[..len];
-        let value = |i: &NodeId| buffers.values(self.sources[i.index()], batch * self.graph.node(*i).shape.len());
-        match (&self.works[id.index()], tail) {
-            (Work::Image, _) => to_nhwc(images, node.shape.c, node.shape.pixels(), y),
-            (Work::Layer(Layer::Conv(conv)), Some(tail)) => {
-                let x = value(&node.inputs[0]);
-                let reader = self.graph.node(tail);
-                let other = reader.inputs.iter().find(|i| self.sources[i.index()] != id);
-                run_with_tail(conv, batch, x, &self.works[tail.index()], other.map(value), y);
-            }
-            (Work::Layer(layer), _) => {
-                let inputs: Vec<&[f32]> = node.inputs.iter().map(value).collect();
-                layer.run(batch, &inputs, y);
-            }
-            (Work::Parts(parts), _) => {
-                parts.iter().zip(&node.inputs).for_each(|(part, input)| part.run(batch, &[value(input)], y));
-            }
-            // Only where its values are moved to levels.
-            (Work::Nothing, _) => y.copy_from_slice(value(&node.inputs[0])),
-        }
-        let id = tail.unwrap_or(id);
-        if let Numeric::FakeQuantized(q) = &self.graph.node(id).numeric {
-            let mut levels = buffers.take(len);
-            fake_quantize(&out[..len], q.scale, q.zero_point, q.qmax, &mut levels[..len]);
-            buffers.spare.push(std::mem::replace(&mut out, levels));
-        }
-        buffers.of[id.index()] = Some(out);
-    }
-}
-
-/// A convolution, and in each part of its output the function or the sum that reads it.
-fn run_with_tail(conv: &Conv, batch: usize, x: &[f32], tail: &Work, other: Option<&[f32]>, y: &mut [f32]) {
-    match (tail, other) {
-        (Work::Layer(Layer::Apply(f)), None) => conv.run_then(batch, x, y, &|_, part| kernel::apply_to(part, *f)),
-        (Work::Layer(Layer::Add { relu }), Some(other)) => conv.run_then(batch, x, y, &|first, part| {
-            kernel::add_to(part, &other[first..first + part.len()], *relu);
-        }),
-        (tail, _) => unreachable!("{tail:?} is no tail"),
-    }
-}
-
-impl Work {
-    fn new(graph: &Graph, id: NodeId) -> Result<Self, ExecError> {
-        let node = graph.node(id);
-        if node.inputs.is_empty() {
-            return Ok(Self::Image);
-        }
-        Ok(match &node.op {
-            Op::Cat => Self::Parts((0..node.inputs.len()).map(|i| Layer::cat(graph, node, i)).collect()),
-            Op::Flatten if graph.node(node.inputs[0]).shape.pixels() == 1 => Self::Nothing,
-            _ => match Layer::new(graph, id)? {
-                Layer::Identity => Self::Nothing,
-                layer => Self::Layer(layer),
-            },
-        })
-    }
-}
-
-/// See [`Model::sources`].
-fn sources(graph: &Graph, works: &[Work]) -> Vec<NodeId> {
-    let mut sources: Vec<NodeId> = Vec::new();
-    for (id, node) in graph.iter() {
-        let moved = matches!(node.numeric, Numeric::FakeQuantized(_));
-        let passes = matches!(works[id.index()], Work::Nothing) && !moved;
-        sources.push(if passes { sources[node.inputs[0].index()] } else { id });
-    }
-    sources
-}
-
-/// See [`Model::tails`].
-fn tails(graph: &Graph, works: &[Work], sources: &[NodeId]) -> Vec<Option<NodeId>> {
-    let mut readers = vec![Vec::new(); graph.nodes.len()];
-    for (id, node) in graph.iter() {
-        node.inputs.iter().for_each(|i| readers[i.index()].push(id));
-    }
-    let tail = |(id, node): (NodeId, &crate::graph::Node)| {
-        let moved = matches!(node.numeric, Numeric::FakeQuantized(_));
-        let (Work::Layer(Layer::Conv(_)), [reader], false) = (&works[id.index()], &readers[id.index()][..], moved)
-        else {
-            return None;
-        };
-        let before = graph.node(*reader).inputs.iter().all(|i| *i == id || sources[i.index()] < id && *i < id);
-        let fits = match &works[reader.index()] {
-            Work::Layer(Layer::Apply(_)) => true,
-            Work::Layer(Layer::Add { .. }) => before,
-            Work::Layer(_) | Work::Image | Work::Nothing | Work::Parts(_) => false,
-        };
-        fits.then_some(*reader)
-    };
-    graph.iter().map(tail).collect()
-}
-
-/// Values of nodes, each at the start of a buffer at least as long.
-struct Buffers {
-    spare: Vec<Vec<f32>>,
-    of: Vec<Option<Vec<f32>>>,
-}
-
-impl Buffers {
-    /// A buffer for `len` values, holding what it held: the smallest that will do.
-    fn take(&mut self, len: usize) -> Vec<f32> {
-        let fits = (0..self.spare.len()).filter(|i| self.spare[*i].len() >= len).min_by_key(|i| self.spare[*i].len());
-        fits.map_or_else(|| vec![0.0; len], |i| self.spare.swap_remove(i))
-    }
-
-    /// The first `len` values of a node, which the order of the nodes guarantees.
-    fn values(&self, id: NodeId, len: usize) -> &[f32] {
-        let values = self.of[id.index()].as_ref().expect("a value lives until its last reader has run");
-        &values[..len]
-    }
-
-    fn free(&mut self, id: NodeId) {
-        self.spare.extend(self.of[id.index()].take());
     }
 }

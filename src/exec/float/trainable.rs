@@ -5,14 +5,17 @@ use super::{
     conv_bn::ConvBn,
     forward::{dims, evaluate, function, scale_and_shift},
     learned::{Learned, OUTPUT_STEP},
-    ops::{change, map1, map2, map3},
+    ops::{change, in_pool_of, map1, map2, map3},
     parameters::{Parameter, Parameters},
     walk::{last_use, live, refuse_int8, upload},
 };
 use crate::{
     exec::{Checkpoint, ExecError},
     graph::{BatchNorm2d, FakeQuants, Graph, NodeId, Numeric, Op, QatLevels, StepSize},
-    kernels::float::{self as kernel, Function, in_pool, moments},
+    kernels::{
+        cuda,
+        float::{self as kernel, Function, moments},
+    },
 };
 
 /// A float graph with parameters that can be trained: forward with the batch's statistics, then backward. A graph in the
@@ -21,7 +24,7 @@ use crate::{
 pub struct Trainable {
     pub(super) graph: Graph,
     pub(super) params: Parameters,
-    device: candle_core::Device,
+    pub(super) device: candle_core::Device,
     last_use: Vec<NodeId>,
     /// Which outputs the backward walk reads.
     kept: Vec<bool>,
@@ -167,7 +170,7 @@ impl Trainable {
     ) -> Result<Pass, ExecError> {
         let input = upload(&self.graph, images, batch, &self.device)?;
         let this = &*self;
-        in_pool(|| this.walk(input, batch, seed, checkpoint))
+        in_pool_of(&this.device, || this.walk(input, batch, seed, checkpoint))
     }
 
     fn walk(&self, input: Tensor, batch: usize, seed: u64, checkpoint: Checkpoint<'_>) -> Result<Pass, ExecError> {
@@ -257,7 +260,8 @@ impl Trainable {
         let drawn: Vec<f32> = (0..factors).map(|_| if uniform(&mut state) < p { 0.0 } else { keep }).collect();
         let factors = Tensor::from_vec(drawn, factors, &self.device)?;
         let x = live(&pass.values, self.graph.node(id).inputs[0]);
-        let y = map2("dropout", [x, &factors], x.shape(), kernel::scale_samples)?;
+        let program = || cuda::scale_samples(x.elem_count(), factors.elem_count());
+        let y = map2("dropout", [x, &factors], x.shape(), kernel::scale_samples, program)?;
         pass.factors[id.index()] = Some(factors);
         Ok(y)
     }
@@ -270,15 +274,16 @@ impl Trainable {
         };
         let x = live(&pass.values, node.inputs[0]);
         let (c, rows) = (node.shape.c, pass.batch * node.shape.pixels());
-        let statistics = map1("batch statistics", x, (2, c), |x, out| {
+        let run = |x: &[f32], out: &mut [f32]| {
             let m = moments(x, c);
             out[..c].copy_from_slice(&m.mean);
             out[c..].copy_from_slice(&m.variance);
-        })?;
+        };
+        let statistics = map1("batch statistics", x, (2, c), run, || cuda::moments(rows, c))?;
         let running = [self.params.get(norm, "running_mean"), self.params.get(norm, "running_var")];
         self.move_running(running, &statistics, *momentum, rows)?;
         let (weight, bias) = (self.params.get(norm, "weight"), self.params.get(norm, "bias"));
-        let coefficients = map3("batch norm", [&statistics, weight, bias], (4, c), |s, weight, bias, out| {
+        let run = |s: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]| {
             for i in 0..c {
                 let inverse = 1.0 / (s[c + i] + eps).sqrt();
                 out[i] = weight[i] * inverse;
@@ -286,7 +291,9 @@ impl Trainable {
                 out[2 * c + i] = s[i];
                 out[3 * c + i] = inverse;
             }
-        })?;
+        };
+        let program = || cuda::norm_coefficients(c, *eps);
+        let coefficients = map3("batch norm", [&statistics, weight, bias], (4, c), run, program)?;
         let y = scale_and_shift(x, &coefficients, f)?;
         debug_assert_eq!(y.dims4()?, dims(pass.batch, node.shape));
         pass.coefficients[norm.index()] = Some(coefficients);
@@ -305,10 +312,11 @@ impl Trainable {
         let step = |running: &mut [f32], new: &[f32], factor: f32| {
             running.iter_mut().zip(new).for_each(|(r, n)| *r = (1.0 - momentum) * *r + momentum * (n * factor));
         };
-        change("running mean", mean, statistics, |r, s| step(r, s, 1.0))?;
-        change("running variance", variance, statistics, |r, s| {
-            step(r, &s[r.len()..], unbias);
-        })
+        let c = mean.elem_count();
+        let run = |r: &mut [f32], s: &[f32]| step(r, s, 1.0);
+        change("running mean", mean, statistics, run, || cuda::move_running(c, 0, momentum, 1.0))?;
+        let run = |r: &mut [f32], s: &[f32]| step(r, &s[r.len()..], unbias);
+        change("running variance", variance, statistics, run, || cuda::move_running(c, 1, momentum, unbias))
     }
 }
 

@@ -6,7 +6,7 @@ use super::ops::map1;
 use crate::{
     exec::ExecError,
     graph::{self, Graph, NodeId, Numeric, Shape},
-    kernels::float::to_nhwc,
+    kernels::{cuda, float::to_nhwc},
 };
 
 /// A value that the order of the nodes guarantees.
@@ -75,5 +75,6 @@ pub(super) fn upload(
 ) -> Result<Tensor, ExecError> {
     let Shape { c, h, w } = check_input(graph, images, batch)?;
     let uploaded = Tensor::from_slice(images, (batch, c, h, w), device)?;
-    Ok(map1("upload", &uploaded, (batch, h, w, c), |x, y| to_nhwc(x, c, h * w, y))?)
+    let program = || cuda::to_nhwc(images.len(), c, h * w);
+    Ok(map1("upload", &uploaded, (batch, h, w, c), |x, y| to_nhwc(x, c, h * w, y), program)?)
 }

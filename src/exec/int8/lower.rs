@@ -303,15 +303,8 @@ fn requant(
     relu: bool,
 ) -> Result<Requant, ExecError> {
     let (from, to) = (cx.qparams(cx.graph.node(id).inputs[0])?, cx.qparams(id)?);
-    let scales: Vec<f32> = (0..weight.shape[0]).map(|c| from.scale * weight.scale(c)).collect();
-    let bias = match bias {
-        Some(bias) => bias.data.iter().zip(&scales).map(|(b, s)| b / s).collect(),
-        None => vec![0.0; scales.len()],
-    };
-    Ok(Requant {
-        input_zero_point: from.zero_point,
-        bias,
-        multiplier: scales.iter().map(|s| s / to.scale).collect(),
-        levels: Levels::new(to.zero_point, to.qmax, relu),
-    })
+    let scales: Vec<f32> = (0..weight.shape[0]).map(|c| weight.scale(c)).collect();
+    let levels = Levels::new(to.zero_point, to.qmax, relu);
+    let bias = bias.map(|b| &b.data[..]);
+    Ok(Requant::of((from.scale, from.zero_point), &scales, bias, to.scale, levels))
 }

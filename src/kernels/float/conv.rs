@@ -46,7 +46,7 @@ impl Geometry {
     }
 
     /// Length of one patch: rows of the weight matrix.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::kernels) fn depth(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.channels
     }
 
@@ -55,12 +55,12 @@ impl Geometry {
     }
 
     /// Values of the input.
-    pub(super) fn image(&self) -> usize {
+    pub(in crate::kernels) fn image(&self) -> usize {
         self.input[0] * self.input[1] * self.channels
     }
 
     /// Whether the input itself is the matrix of patches.
-    fn is_pointwise(&self) -> bool {
+    pub(in crate::kernels) fn is_pointwise(&self) -> bool {
         self.kernel == [1, 1] && self.stride == 1 && self.padding == [0, 0] && self.input == self.output
     }
 

@@ -82,3 +82,17 @@ pub(super) fn matmul<T: Float>(
         );
     }
 }
+
+/// `c = a * b` or `c += a * b` of dense matrices, each stored as it is or as its transpose: what the GPU's tests compare.
+#[cfg(test)]
+pub(in crate::kernels) fn matmul_strided(
+    [m, k, n]: [usize; 3],
+    (a, a_transposed): (&[f32], bool),
+    (b, b_transposed): (&[f32], bool),
+    c: &mut [f32],
+    accumulate: bool,
+) {
+    let a = if a_transposed { Matrix::rows(a, m).t() } else { Matrix::rows(a, k) };
+    let b = if b_transposed { Matrix::rows(b, k).t() } else { Matrix::rows(b, n) };
+    matmul([m, k, n], a, b, c, accumulate, true);
+}

@@ -35,6 +35,8 @@ pub use depthwise::{depthwise, depthwise_input_grad, depthwise_weight_grad};
 pub use fake::{Grid, extremes, step_grad, to_grid, to_grid_grad};
 pub use fake_norm::{NormToGrid, moments_and_extremes};
 pub use fake_weight::{ChannelGrids, weight_extremes, weight_step_grad, weight_to_grid, weight_to_grid_grad};
+#[cfg(test)]
+pub(in crate::kernels) use matmul::matmul_strided;
 pub use norm::{Moments, channel_sums, moments, norm_grad_sums, norm_input_grad, scale_shift};
 pub use order::SumOrder;
 pub use packed::PackedConv;

@@ -10,6 +10,10 @@ pub struct RangeEffect {
     pub sqnr_db: f64,
     /// Fraction of the values that lie beyond the first or last level.
     pub clipped: f64,
+    /// Mean of `(x - quantize(x))^2` over all values, as far as it comes from those within the levels: rounding.
+    pub rounding: f64,
+    /// The same as far as it comes from those beyond: clipping.
+    pub clipping: f64,
 }
 
 impl RangeEffect {
@@ -17,7 +21,11 @@ impl RangeEffect {
     /// uniform within a bin, and the error is integrated exactly: with `r = x - k * scale` to the nearest level `k`, the
     /// integral of `r^2` up to `x` is `k * scale^3 / 12 + r^3 / 3`.
     pub(super) fn of(histogram: &Histogram, range: Range, spec: &ActivationSpec) -> Self {
-        let qparams = range.qparams(spec);
+        Self::with(histogram, range.qparams(spec))
+    }
+
+    /// The same of any scale, zero point and largest level.
+    pub fn with(histogram: &Histogram, qparams: QParams) -> Self {
         let scale = f64::from(qparams.scale);
         let zero = f64::from(qparams.zero_point);
         let (first, last) = (-zero, f64::from(qparams.qmax) - zero);
@@ -30,26 +38,34 @@ impl RangeEffect {
         let (min, max) = (f64::from(histogram.range.min), f64::from(histogram.range.max));
         // A constant has its values in a bin of no width.
         let width = ((max - min) / BINS as f64).max(f64::MIN_POSITIVE);
-        let (mut signal, mut noise, mut clipped, mut total) = (0.0, 0.0, 0.0, 0.0);
+        let (mut signal, mut noise, mut beyond, mut clipped, mut total) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for (bin, count) in histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
             let count = f64::from(*count);
             total += count;
             if min == max {
                 let k = (min / scale).round_ties_even().clamp(first, last);
                 signal += count * min * min;
-                noise += count * (min - k * scale).powi(2);
-                clipped += if min < low || min > high { count } else { 0.0 };
+                let (lost, outside) = (count * (min - k * scale).powi(2), min < low || min > high);
+                noise += lost;
+                beyond += if outside { lost } else { 0.0 };
+                clipped += if outside { count } else { 0.0 };
                 continue;
             }
             let (from, to) = (min + width * bin as f64, min + width * (bin + 1) as f64);
             signal += count * (to * to + to * from + from * from) / 3.0;
             noise += count / width * (error(to) - error(from));
+            // The part of the bin on either side, whose error is clipping's.
+            for (a, b) in [(from, low.clamp(from, to)), (high.clamp(from, to), to)] {
+                beyond += count / width * (error(b) - error(a));
+            }
             let outside = (low.min(to) - from).max(0.0) + (to - high.max(from)).max(0.0);
             clipped += count * (outside / width).min(1.0);
         }
         let lost = noise.max(0.0);
         let sqnr_db = if lost == 0.0 { f64::INFINITY } else { 10.0 * (signal / lost).log10() };
-        Self { qparams, sqnr_db, clipped: if total > 0.0 { clipped / total } else { 0.0 } }
+        let share = |part: f64| if total > 0.0 { part / total } else { 0.0 };
+        let clipping = beyond.clamp(0.0, lost);
+        Self { qparams, sqnr_db, clipped: share(clipped), rounding: share(lost - clipping), clipping: share(clipping) }
     }
 }
 
@@ -78,13 +94,19 @@ mod tests {
             let spec = ActivationSpec { bits, ..ActivationSpec::new(ObserverKind::Histogram, quant_max) };
             let found = RangeEffect::of(&histogram, range, &spec);
             let q = found.qparams;
-            let (mut signal, mut noise, mut clipped) = (0.0, 0.0, 0);
+            let (mut signal, mut noise, mut beyond, mut clipped) = (0.0, 0.0, 0.0, 0);
             for v in &values {
                 let back = q.dequantize(q.quantize(*v));
                 signal += f64::from(*v).powi(2);
                 noise += f64::from(*v - back).powi(2);
                 clipped += usize::from((v - back).abs() > q.scale * 0.51);
+                beyond += if (v - back).abs() > q.scale * 0.5001 { f64::from(*v - back).powi(2) } else { 0.0 };
             }
+            let mean = |sum: f64| sum / values.len() as f64;
+            let (rounding, clipping) = (mean(noise - beyond), mean(beyond));
+            let close = |a: f64, b: f64| (a - b).abs() <= 0.02 * b + 0.001 * mean(noise);
+            assert!(close(found.rounding, rounding), "{quant_max} {range:?}: {} {rounding}", found.rounding);
+            assert!(close(found.clipping, clipping), "{quant_max} {range:?}: {} {clipping}", found.clipping);
             let expected = 10.0 * (signal / noise).log10();
             assert!((found.sqnr_db - expected).abs() < 0.05, "{quant_max} {range:?}: {} {expected}", found.sqnr_db);
             let share = clipped as f64 / values.len() as f64;

@@ -16,6 +16,12 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// Of finite values; `None` where there is none.
+    pub fn of(values: Vec<f32>) -> Option<Self> {
+        let (min, max) = values.min_max();
+        (min <= max && min.is_finite() && max.is_finite()).then(|| Self::first(Range { min, max }, &values))
+    }
+
     /// The histogram of the first batch over its own range.
     pub(super) fn first(range: Range, values: &dyn Values) -> Self {
         Self { counts: count(values, range), range }

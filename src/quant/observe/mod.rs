@@ -136,6 +136,23 @@ impl Observers {
         next
     }
 
+    /// The same observers for another preparation of the same model: each node is watched as `prepared` says, by what was
+    /// seen of it already. Behind a node that is left in float its border sees what the node gives. Kept histograms serve
+    /// every observer but moving averages.
+    pub fn respecified(&self, prepared: &Graph) -> Self {
+        let by_name: BTreeMap<&str, &Observer> = self.observers.values().map(|o| (o.name.as_str(), o)).collect();
+        let mut observers = BTreeMap::new();
+        for (id, node) in prepared.iter() {
+            let Numeric::Observed(spec) = node.numeric else { continue };
+            let behind = node.inputs.first().map(|i| prepared.node(*i).name.as_str());
+            let seen = by_name.get(node.name.as_str()).or_else(|| behind.and_then(|name| by_name.get(name)));
+            if let Some(seen) = seen {
+                observers.insert(id, Observer { name: node.name.clone(), spec, ..(*seen).clone() });
+            }
+        }
+        Self { observers }
+    }
+
     /// What levels over `range` would do to the values seen; `None` where no histogram was kept.
     pub fn effect(&self, node: NodeId, range: Range) -> Option<RangeEffect> {
         Some(RangeEffect::of(self.histogram(node)?, range, self.spec(node)?))

@@ -12,7 +12,6 @@ use super::{Measured, Method, Pair, Recipe, Session, SessionError, Stage, Step, 
 use crate::analysis::LayerError;
 use crate::export::html::{Page, Part, Section, html};
 use crate::kernels::{Kernels, cpu_name};
-use crate::quant::FuseOptions;
 use crate::weights;
 
 /// Images on which the error of each layer is measured.
@@ -74,8 +73,7 @@ impl ReportJob {
         let (Some(weighted), Some(saved)) = (self.stage_of(Step::Weights), self.stages.last()) else {
             return Ok(Vec::new());
         };
-        let options = FuseOptions { disabled: self.recipe.unfused.clone() };
-        let pair = Pair::fusing(saved.opened().clone(), weighted.graph(), &options, saved.graph().clone())?;
+        let pair = Pair::fusing(saved.opened().clone(), weighted.graph(), &self.recipe, saved.graph().clone())?;
         let mut found = Vec::new();
         pair.layer_errors(ERROR_IMAGES, &mut |so_far| {
             found = so_far.found;

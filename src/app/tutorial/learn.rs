@@ -1,0 +1,131 @@
+//! The overview below the steps: both paths, the finales, and how far one is.
+
+use eframe::egui::{self, Label, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, pos2, vec2};
+
+use super::lessons::{Lesson, Path, lessons};
+use super::panel::next_of;
+use crate::app::controls::{primary_ui, step_mark};
+use crate::app::theme::{self, Type};
+use crate::app::workbench::Workbench;
+use crate::session::{Source, StepState, View};
+
+/// Width of a path's card.
+const CARD: f32 = 300.0;
+
+/// Draws the overview.
+pub(in crate::app) fn learn_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        ui.set_max_width(ui.available_width() - theme::PADDING);
+        intro_ui(ui, bench, view);
+        let room = ui.available_width();
+        let columns = (((room + theme::PADDING) / (CARD + theme::PADDING)) as usize).clamp(1, 3);
+        let width = ((room - theme::PADDING * (columns - 1) as f32) / columns as f32).min(460.0);
+        let mut open = None;
+        let shown: Vec<Path> = Path::ALL.into_iter().filter(|path| path.lessons().count() > 0).collect();
+        for row in shown.chunks(columns) {
+            ui.horizontal_top(|ui| {
+                ui.spacing_mut().item_spacing.x = theme::PADDING;
+                for path in row {
+                    open = path_ui(ui, bench, *path, width).or(open);
+                }
+            });
+            ui.add_space(theme::GAP);
+        }
+        if let Some(index) = open {
+            bench.open_lesson(index);
+        }
+    });
+}
+
+fn intro_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+    let p = theme::palette(ui);
+    let (model, data) = view.recipe.as_ref().map_or(("", "the sample".to_owned()), |r| {
+        let data = match &r.data {
+            Source::Sample => "the Fashion-MNIST sample".to_owned(),
+            Source::Path(path) => path.display().to_string(),
+        };
+        (r.model.title(), data)
+    });
+    let text = format!(
+        "Every lesson is a task on the workbench itself, with what is open now: {model} on {data}. The bar above opens \
+         another model or your own images. A lesson is done when its work is done; leave and come back whenever you like."
+    );
+    ui.scope(|ui| {
+        ui.set_max_width(ui.available_width().min(640.0));
+        ui.add(Label::new(RichText::new(text).color(p.weak)).wrap());
+    });
+    let at = bench.memory.tutorial.at.clone();
+    let resumed = lessons().iter().position(|lesson| Some(lesson.key()) == at);
+    if let Some(index) = resumed {
+        let lesson = &lessons()[index];
+        ui.horizontal_wrapped(|ui| {
+            if primary_ui(ui, true, "Resume").clicked() {
+                bench.open_lesson(index);
+            }
+            let text = format!("{}, lesson {}: {}", lesson.path.title(), lesson.step, lesson.title);
+            ui.label(RichText::new(text).color(p.text));
+        });
+    }
+    ui.add_space(theme::GAP);
+}
+
+/// A path with its lessons; the one that was clicked.
+fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, width: f32) -> Option<usize> {
+    let p = theme::palette(ui);
+    let done = &bench.memory.tutorial.done;
+    let mut open = None;
+    theme::card_frame(ui).inner_margin(theme::PADDING).show(ui, |ui| {
+        ui.set_width(width - 2.0 * theme::PADDING);
+        ui.vertical(|ui| {
+            ui.label(RichText::new(path.title()).font(Type::Title.strong()).color(p.strong));
+            ui.add(Label::new(RichText::new(path.about()).color(p.weak)).wrap());
+            ui.add_space(theme::GRID);
+            ui.spacing_mut().item_spacing.y = 2.0;
+            for (index, lesson) in path.lessons() {
+                if row_ui(ui, lesson, done.contains(&lesson.key())) {
+                    open = Some(index);
+                }
+            }
+            ui.add_space(theme::GAP);
+            let count = path.lessons().count();
+            let finished = path.lessons().filter(|(_, l)| done.contains(&l.key())).count();
+            let next = next_of(path, done);
+            let text = match (finished, next) {
+                (_, None) => "Begin again",
+                (0, Some(_)) => "Begin",
+                (_, Some(_)) => "Go on",
+            };
+            ui.horizontal(|ui| {
+                let name = format!("{}: {text}", path.title());
+                let button = if finished == 0 { primary_ui(ui, true, text) } else { ui.button(text) };
+                button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+                if button.clicked() {
+                    open = next.or_else(|| path.lessons().next().map(|(index, _)| index));
+                }
+                ui.label(RichText::new(format!("{finished} of {count} done")).color(p.weak));
+            });
+        });
+    });
+    open
+}
+
+fn row_ui(ui: &mut Ui, lesson: &Lesson, done: bool) -> bool {
+    let p = theme::palette(ui);
+    let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::ROW), Sense::click());
+    let word = if done { "done" } else { "not done" };
+    let name = format!("{} lesson {}: {}, {word}", lesson.path.title(), lesson.step, lesson.title);
+    response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
+    if response.hovered() || response.has_focus() {
+        ui.painter().rect_filled(rect, theme::RADIUS, p.hover);
+    }
+    let state = if done { StepState::Done } else { StepState::Ready };
+    step_mark(ui, pos2(rect.left() + 12.0, rect.center().y), state, false);
+    let ink = if done { p.text } else { p.strong };
+    let text = format!("{}  {}", lesson.step, lesson.title);
+    let at = pos2(rect.left() + 30.0, rect.center().y);
+    let mut job = egui::text::LayoutJob::simple_singleline(text, Type::Body.font(), ink);
+    job.wrap = egui::text::TextWrapping::truncate_at_width(rect.right() - at.x - 4.0);
+    let galley = ui.painter().layout_job(job);
+    ui.painter().galley(at - vec2(0.0, galley.size().y / 2.0), galley, ink);
+    response.clicked()
+}
