@@ -1,5 +1,5 @@
-//! Runs a graph: `float` in float32, trained on candle, `int8` as a planned arena of packed layers. This room knows graphs and kernels; it
-//! does not know where images come from.
+//! Runs a graph: `float` in float32, on a GPU and in training on candle, `int8` as a planned arena of packed layers. This room
+//! knows graphs and kernels; it does not know where images come from.
 
 mod error;
 pub mod float;

@@ -1,11 +1,11 @@
 //! Runs float graphs, plain, stubbed, fused, observed or in the QAT form, forward and (in [`Trainable`]) backward.
 //!
-//! A [`Model`] only runs forward: on the CPU over buffers that it keeps, on a GPU over tensors. On a GPU, in training and in
-//! [`Twins`] values are candle tensors of shape `[batch, height, width, channels]`; every operation is a custom one of ours
-//! over the kernels room (`ops`), on the CPU a function of `kernels::float`, on a GPU a program of `kernels::cuda`, since
-//! candle's own convolution, pooling and batch norm are slow, limited or wrong in their gradients. Gradients are not candle's
-//! autograd either: it adds a zero tensor and a sum for every gradient, and keeps every value. [`Trainable`] walks the graph
-//! backwards instead.
+//! A [`Model`] only runs forward: on the CPU over buffers that it keeps, on a GPU over tensors. On a GPU, in training and
+//! in [`Twins`] values are candle tensors of shape `[batch, height, width, channels]`; every operation is a custom one of
+//! ours over the kernels room (`ops`), on the CPU a function of `kernels::float`, on a GPU a program of `kernels::cuda`,
+//! since candle's own convolution, pooling and batch norm are slow, limited or wrong in their gradients. Gradients are not
+//! candle's autograd either: it adds a zero tensor and a sum for every gradient, and keeps every value. [`Trainable`] walks
+//! the graph backwards instead.
 
 mod activation;
 mod backward;

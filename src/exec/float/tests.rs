@@ -1,12 +1,13 @@
-//! Whole training steps through the GPU's programs, on kernels compiled as C++, beside the CPU's own.
+//! Whole training steps through the GPU's programs, on kernels compiled as C++, beside the CPU's own; and the CPU's two
+//! ways to evaluate.
 
 use std::ops::ControlFlow;
 
 use candle_core::Tensor;
 
-use super::{Device, Model, Parameter, Phase, Trainable};
+use super::{Device, Model, Parameter, Phase, Trainable, host_model::HostModel, tensor_model::TensorModel};
 use crate::{
-    graph::{Activation, Builder, ConvSpec, FakeQuants, Graph, Op, QatLevels, Shape, StepSize},
+    graph::{Activation, Builder, ConvSpec, FakeQuants, Graph, Numeric, Op, QParams, QatLevels, Shape, StepSize},
     kernels::cuda::shim,
     quant::{self, Backend, FuseOptions, QConfig},
     train::{Optimizer, Stepper},
@@ -237,5 +238,36 @@ fn evaluation_and_observers_are_the_cpus() {
     for (a, b) in cpu.1.iter().zip(&gpu.1) {
         assert!(near(a.0, b.0) && near(a.1, b.1) && a.3 == b.3, "{a:?} {b:?}");
         assert_eq!(a.2.iter().sum::<f32>(), b.2.iter().sum::<f32>());
+    }
+}
+
+/// Over buffers and over tensors, to the bit: plain, and on levels, averages among them.
+#[test]
+fn both_walks_compute_the_same() {
+    for id in [ModelId::MobileNetV3Small, ModelId::ShuffleNetV2X05, ModelId::ResNet18] {
+        let float = float_graph(id);
+        let mut levels = float.clone();
+        for node in levels.nodes.iter_mut().filter(|n| !n.inputs.is_empty()) {
+            node.numeric = Numeric::FakeQuantized(QParams { scale: 0.03, zero_point: 50, qmax: 127 });
+        }
+        for graph in [&float, &levels] {
+            let host = HostModel::new(graph, 2).expect("a model");
+            let tensors = TensorModel::new(graph, candle_core::Device::Cpu).expect("a model");
+            let (mut all, mut seen) = (Vec::new(), 0);
+            let mut keep = |_, a: &super::Activation<'_>| {
+                all.push(a.as_slice().to_vec());
+                ControlFlow::Continue(())
+            };
+            tensors.run_traced(&images(), BATCH, &|_| true, &mut keep).expect("it runs");
+            let mut compare = |node, a: &super::Activation<'_>| {
+                assert!(a.as_slice() == all[seen], "{}: {}", id.name(), graph.node(node).name);
+                seen += 1;
+                ControlFlow::Continue(())
+            };
+            host.run_traced(&images(), BATCH, &|_| true, &mut compare).expect("it runs");
+            let alone = host.run(&images(), BATCH).expect("logits");
+            assert!(seen == graph.nodes.len() && alone == all[seen - 1], "{}", id.name());
+            assert_eq!(alone, tensors.run(&images(), BATCH).expect("logits"));
+        }
     }
 }
