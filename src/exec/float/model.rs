@@ -152,7 +152,7 @@ pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor,
 }
 
 /// An average that keeps its input's levels, rounded as the int8 engine does; `None` for any other node.
-fn average_on_levels(graph: &Graph, id: NodeId, x: &Tensor) -> Result<Option<Tensor>, ExecError> {
+pub(super) fn average_on_levels(graph: &Graph, id: NodeId, x: &Tensor) -> Result<Option<Tensor>, ExecError> {
     let node = graph.node(id);
     let Numeric::FakeQuantized(q) = node.numeric else { return Ok(None) };
     let values = matches!(node.op, Op::MeanHw);

@@ -2,12 +2,12 @@ use candle_core::Tensor;
 
 use super::{
     Activation, Device, Model,
-    model::{fake_quantized, last_use, on_cpu_only, upload},
+    model::{average_on_levels, fake_quantized, last_use, on_cpu_only, upload},
     ops::map1,
 };
 use crate::{
     exec::ExecError,
-    graph::{Graph, NodeId, Numeric, Shape},
+    graph::{Graph, NodeId, Shape},
     kernels::float::in_pool,
 };
 
@@ -190,8 +190,11 @@ impl Twins {
 
     fn node(&self, id: NodeId, inputs: &[&Tensor], parts: Parts) -> Result<Tensor, ExecError> {
         let computes = if parts.weight { &self.second } else { &self.first };
-        let numeric: &Numeric = &if parts.output { &self.second } else { &self.first }.graph().node(id).numeric;
-        fake_quantized(numeric, computes.compute(id, inputs)?)
+        let levels = if parts.output { &self.second } else { &self.first }.graph();
+        match average_on_levels(levels, id, inputs[0])? {
+            Some(average) => Ok(average),
+            None => fake_quantized(&levels.node(id).numeric, computes.compute(id, inputs)?),
+        }
     }
 }
 
