@@ -66,7 +66,7 @@ fn a_loss_is_found_repaired_and_promised() {
     harness.get_by_label("Analyze: Promise").click();
     harness.run_steps(3);
     harness.get_by_label("Points that may be lost");
-    harness.get_by_label("Search").click();
+    harness.get_by_label("Find the smallest").click();
     wait(&mut harness, "the search's end", |h| h.state().bench().result().analyze().promise().is_some());
     let said = harness.state().bench().result().analyze().promise().expect("ended").in_words();
     assert!(has(&harness, &said));

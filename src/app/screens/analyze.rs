@@ -219,7 +219,6 @@ fn where_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         let l = &found.layers[*i];
         [
             l.name.clone(),
-            l.op.to_owned(),
             number::number(l.quantized.logit_mse()),
             number::number(l.left_float.logit_mse()),
             number::percent(l.left_float.top1()),
@@ -227,8 +226,7 @@ fn where_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             owed.get(i).map_or(number::NONE.to_owned(), usize::to_string),
         ]
     });
-    let head =
-        ["layer", "operation", "alone int8: MSE", "alone float: MSE", "alone float: top-1", "SQNR alone", "flips owed"];
+    let head = ["layer", "alone int8: MSE", "alone float: MSE", "alone float: top-1", "SQNR alone", "flips owed"];
     whole_table_ui(ui, "suspects", &Table::new(head, rows));
     let agreement = |a: Option<f64>| a.map_or("none, for top-1 is the same for all".to_owned(), |a| format!("{a:.2}"));
     let [quantized, left] = found.agreement().map(agreement);
@@ -406,7 +404,7 @@ fn promise_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     });
     // How many models it takes is not known before.
     let share = bench.result.analyze.promise.answer().map_or(0.0, |p| 1.0 - 0.9_f32.powi(p.trials.len() as i32));
-    if work_ui(ui, &mut bench.result.analyze.promise, "Search", share, &says)
+    if work_ui(ui, &mut bench.result.analyze.promise, "Find the smallest", share, &says)
         && let Some(of) = promise_of(view)
     {
         let goal = Goal { loss, seed: of.recipe.seed };

@@ -98,12 +98,8 @@ impl TensorModel {
                 input.clone()
             } else {
                 let inputs: Vec<&Tensor> = node.inputs.iter().map(|i| live(&values, *i)).collect();
-                match LevelAverage::of(&self.graph, id) {
-                    Some(average) => {
-                        let batch = inputs[0].dim(0)?;
-                        let (run, program) = (|x: &[f32], y: &mut [f32]| average.run(x, y), || average.program(batch));
-                        map1("mean", inputs[0], dims(batch, node.shape), run, program)?
-                    }
+                match average_on_levels(&self.graph, id, inputs[0])? {
+                    Some(average) => average,
                     None => fake_quantized(&node.numeric, self.compute(id, &inputs)?)?,
                 }
             };
@@ -131,6 +127,14 @@ pub(super) fn fake_quantized(numeric: &Numeric, value: Tensor) -> Result<Tensor,
             Ok(map1("fake quantize", &value, value.shape(), run, program)?)
         }
     }
+}
+
+/// See [`LevelAverage`]; `None` for any other node.
+pub(super) fn average_on_levels(graph: &Graph, id: NodeId, x: &Tensor) -> Result<Option<Tensor>, ExecError> {
+    let Some(average) = LevelAverage::of(graph, id) else { return Ok(None) };
+    let batch = x.dim(0)?;
+    let (run, program) = (|x: &[f32], y: &mut [f32]| average.run(x, y), || average.program(batch));
+    Ok(Some(map1("mean", x, dims(batch, graph.node(id).shape), run, program)?))
 }
 
 /// The program of what is packed, which is nothing on a GPU.

@@ -3,12 +3,12 @@ use candle_core::Tensor;
 use super::{
     Activation,
     ops::map1,
-    tensor_model::{TensorModel, fake_quantized, on_cpu_only},
+    tensor_model::{TensorModel, average_on_levels, fake_quantized, on_cpu_only},
     walk::{last_use, upload},
 };
 use crate::{
     exec::ExecError,
-    graph::{Graph, NodeId, Numeric, Shape},
+    graph::{Graph, NodeId, Shape},
     kernels::float::in_pool,
 };
 
@@ -192,8 +192,11 @@ impl Twins {
 
     fn node(&self, id: NodeId, inputs: &[&Tensor], parts: Parts) -> Result<Tensor, ExecError> {
         let computes = if parts.weight { &self.second } else { &self.first };
-        let numeric: &Numeric = &if parts.output { &self.second } else { &self.first }.graph().node(id).numeric;
-        fake_quantized(numeric, computes.compute(id, inputs)?)
+        let levels = if parts.output { &self.second } else { &self.first }.graph();
+        match average_on_levels(levels, id, inputs[0])? {
+            Some(average) => Ok(average),
+            None => fake_quantized(&levels.node(id).numeric, computes.compute(id, inputs)?),
+        }
     }
 }
 
