@@ -87,6 +87,8 @@ fn every_chart_and_table_is_saved_where_it_stands() {
     let charts = folder.path().join("charts");
     let name = "shufflenet_v2_x0_5-how-far-a-batch-moved-the-ranges";
     for kind in ["PNG", "SVG", "CSV"] {
+        harness.get_by_label(&format!("{chart}: save")).scroll_to_me();
+        harness.run_steps(3);
         harness.get_by_label(&format!("{chart}: save")).click();
         wait(&mut harness, "the menu", |h| has(h, &format!("{chart}: save as {kind}")));
         harness.get_by_label(&format!("{chart}: save as {kind}")).click();

@@ -53,7 +53,8 @@ fn the_first_start_offers_three_ways() {
     harness.get_by_label("Open my model: Choose").click();
     harness.run();
     harness.get_by_label("Image folder");
-    snapshot::matches(&harness, &textures, "welcome_dark");
+    // The project folder below is another one each time.
+    snapshot::part(&harness, &textures, "welcome_dark", [0, 0, 1280, 716]);
 }
 
 #[test]
