@@ -88,10 +88,10 @@ fn every_chart_and_table_is_saved_where_it_stands() {
     let name = "shufflenet_v2_x0_5-how-far-a-batch-moved-the-ranges";
     for kind in ["PNG", "SVG", "CSV"] {
         harness.get_by_label(&format!("{chart}: save")).scroll_to_me();
-        harness.run_steps(3);
-        harness.get_by_label(&format!("{chart}: save")).click();
+        harness.run_steps(12);
+        harness.get_by_label(&format!("{chart}: save")).click_accesskit();
         wait(&mut harness, "the menu", |h| has(h, &format!("{chart}: save as {kind}")));
-        harness.get_by_label(&format!("{chart}: save as {kind}")).click();
+        harness.get_by_label(&format!("{chart}: save as {kind}")).click_accesskit();
         let file = charts.join(format!("{name}.{}", kind.to_lowercase()));
         wait(&mut harness, kind, |h| file.is_file() && has(h, &format!("Saved {}", file.display())));
     }
@@ -107,19 +107,19 @@ fn every_chart_and_table_is_saved_where_it_stands() {
 
     // Where half of a chart is out of sight it is brought in before it is taken.
     harness.key_press(Key::Num6);
-    harness.run_steps(3);
+    harness.run_steps(12);
     harness.get_by_label("Result: Error by layer").click();
     wait(&mut harness, "every layer's error", |h| h.state().bench().result().errors().is_some());
-    harness.get_by_label("Cosine, one minus: save").click();
-    harness.run_steps(3);
-    harness.get_by_label("Cosine, one minus: save as PNG").click();
+    harness.get_by_label("Cosine, one minus: save").click_accesskit();
+    harness.run_steps(12);
+    harness.get_by_label("Cosine, one minus: save as PNG").click_accesskit();
     let file = charts.join("shufflenet_v2_x0_5-cosine-one-minus.png");
     wait(&mut harness, "the chart", |_| file.is_file());
     harness.get_by_label("largest errors: save").scroll_to_me();
-    harness.run_steps(3);
-    harness.get_by_label("largest errors: save").click();
-    harness.run_steps(3);
-    harness.get_by_label("largest errors: save as CSV").click();
+    harness.run_steps(12);
+    harness.get_by_label("largest errors: save").click_accesskit();
+    harness.run_steps(12);
+    harness.get_by_label("largest errors: save as CSV").click_accesskit();
     let file = charts.join("shufflenet_v2_x0_5-largest-errors.csv");
     wait(&mut harness, "the table", |_| file.is_file());
     if let Some(out) = std::env::var_os("PICTURES") {
