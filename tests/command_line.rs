@@ -755,6 +755,7 @@ fn bench_of_a_resnet50_file_keeps_within_its_memory() {
     let report = json(dir.path(), &["bench", "resnet50.octet.safetensors", "--batch", "1", "--seconds", "0.05"]);
     match report["peak_bytes"].as_u64() {
         Some(bytes) => assert!(bytes < 120_000_000, "{bytes} bytes"),
-        None => assert!(!cfg!(target_os = "linux"), "Linux tells it: {report}"),
+        None if cfg!(target_os = "linux") => panic!("Linux tells it: {report}"),
+        None => {}
     }
 }

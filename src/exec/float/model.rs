@@ -13,7 +13,6 @@ pub struct Model {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one a model")]
 enum Runner {
     Host(HostModel),
     Tensors(TensorModel),
