@@ -62,11 +62,11 @@ pub fn fold_example(
     let id = graph.require(layer).map_err(quant::QuantError::from)?;
     let node = graph.node(id);
     let users = graph.nodes.iter().filter(|n| n.inputs.contains(&id));
-    let norm = users.filter_map(|n| match &n.op {
+    let mut norm = users.filter_map(|n| match &n.op {
         Op::BatchNorm2d(bn) => Some(bn),
         _ => None,
     });
-    let (Op::Conv2d(conv), Some(bn)) = (&node.op, norm.last()) else { return Ok(None) };
+    let (Op::Conv2d(conv), Some(bn)) = (&node.op, norm.next_back()) else { return Ok(None) };
     let (Some(weight), [kh, kw]) = (conv.weight.float(), conv.kernel()) else { return Ok(None) };
     if channel >= conv.out_channels() || kh != kw {
         return Ok(None);
