@@ -61,7 +61,7 @@ fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, recipe: &Recipe, nar
             bench.choices.take_backend(backend);
         }
         let chosen = device_name(view.device, &view.gpus);
-        let device = egui::ComboBox::from_id_salt("Device").selected_text(&chosen);
+        let device = egui::ComboBox::from_id_salt("Device").selected_text(cut(&chosen, 12)).width(44.0);
         let device = device.show_ui(ui, |ui| device_items_ui(ui, bench, view)).response;
         let name = format!("Device: {chosen}");
         device.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &name));
@@ -138,10 +138,15 @@ fn short(data: &str) -> String {
     const MOST: usize = 24;
     let path = std::path::Path::new(data.trim());
     let name = path.file_name().map_or("Fashion-MNIST sample".into(), |n| n.to_string_lossy());
-    if name.chars().count() <= MOST {
-        name.into_owned()
+    cut(&name, MOST)
+}
+
+/// Its beginning, where it is longer than the bar has room for.
+fn cut(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
+        name.to_owned()
     } else {
-        name.chars().take(MOST - 1).chain(['\u{2026}']).collect()
+        name.chars().take(most - 1).chain(['\u{2026}']).collect()
     }
 }
 
