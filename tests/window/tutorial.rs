@@ -50,10 +50,13 @@ fn lesson(harness: &Harness<'_, Window>) -> &'static Lesson {
 fn until_done(harness: &mut Harness<'_, Window>) {
     let key = lesson(harness).key();
     let start = Instant::now();
+    let mut idle = 0;
     loop {
         harness.step();
         let window = harness.state();
-        if !window.bench().tutorial.is_busy() && window.view().running.is_none() {
+        // Between two commands nothing runs for a moment.
+        idle = if window.bench().tutorial.is_busy() || window.view().running.is_some() { 0 } else { idle + 1 };
+        if idle > 100 {
             break;
         }
         let log = window.view().log.last();
