@@ -9,7 +9,7 @@ mod svg;
 
 pub use csv::csv;
 pub use layout::{Anchor, Mark, Picture, layout};
-pub use svg::{ChartError, png, svg};
+pub use svg::{ChartError, escaped, png, svg};
 
 /// Red, green, blue.
 pub type Rgb = [u8; 3];

@@ -77,7 +77,7 @@ fn hex([r, g, b]: Rgb) -> String {
 }
 
 /// Without what XML reserves, and without control characters, which it forbids.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,5 +1,5 @@
-use super::QuantError;
-use crate::graph::{self, Activation, BatchNorm2d, Graph, NodeId, Op, Tensor, Weight};
+use super::{QuantError, spoil_ranges};
+use crate::graph::{Activation, BatchNorm2d, Graph, NodeId, Op};
 
 /// What [`plant_wide_channel`] changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +20,7 @@ pub struct Planted {
 /// `None` where no such pair of layers stands in the graph.
 ///
 /// # Errors
-/// [`QuantError::Graph`] where what comes out is not sound.
+/// Those of [`spoil_ranges`].
 pub fn plant_wide_channel(graph: &Graph, factor: f32) -> Result<Option<(Graph, Planted)>, QuantError> {
     let quietest = pairs(graph).filter_map(|pair| {
         let Op::BatchNorm2d(bn) = &graph.node(pair.norm).op else { return None };
@@ -30,27 +30,16 @@ pub fn plant_wide_channel(graph: &Graph, factor: f32) -> Result<Option<(Graph, P
         Some((pair, channel, if most > 0.0 { least / most } else { 1.0 }))
     });
     let Some((pair, channel, _)) = quietest.min_by(|a, b| a.2.total_cmp(&b.2)) else { return Ok(None) };
-    let mut next = graph.clone();
-    if let Op::BatchNorm2d(bn) = &mut next.nodes[pair.norm.index()].op {
-        bn.weight = scaled(&bn.weight, channel, factor);
-        bn.bias = scaled(&bn.bias, channel, factor);
-    }
-    if let Op::Conv2d(conv) = &mut next.nodes[pair.reader.index()].op
-        && let Weight::Float(weight) = &conv.weight
-    {
-        conv.weight = Weight::Float(scaled(weight, channel, 1.0 / factor));
-    }
-    graph::check(&next)?;
     let layer = graph.node(pair.conv).name.clone();
+    let next = spoil_ranges(graph, &[&layer], &|c| if c == channel { factor } else { 1.0 })?;
     Ok(Some((next, Planted { layer, channel, factor })))
 }
 
-/// A convolution, the batch norm behind it, and the depthwise convolution that alone reads their ReLU.
+/// A convolution and the batch norm behind it, whose ReLU a depthwise convolution alone reads.
 #[derive(Clone, Copy)]
 struct Pair {
     conv: NodeId,
     norm: NodeId,
-    reader: NodeId,
 }
 
 fn pairs(graph: &Graph) -> impl Iterator<Item = Pair> {
@@ -66,7 +55,7 @@ fn pairs(graph: &Graph) -> impl Iterator<Item = Pair> {
         let reader = only(relu)?;
         let fits = matches!(graph.node(conv).op, Op::Conv2d(_)) && only(conv) == Some(norm);
         let depthwise = matches!(&graph.node(reader).op, Op::Conv2d(c) if c.is_depthwise() && c.bn.is_none());
-        (fits && depthwise).then_some(Pair { conv, norm, reader })
+        (fits && depthwise).then_some(Pair { conv, norm })
     })
 }
 
@@ -75,19 +64,11 @@ fn loudness(bn: &BatchNorm2d, channel: usize) -> f32 {
     (bn.bias.data[channel] + 3.0 * bn.weight.data[channel].abs()).max(0.0)
 }
 
-/// One channel of a tensor, channels first, times `factor`.
-fn scaled(t: &Tensor, channel: usize, factor: f32) -> Tensor {
-    let per = t.len() / t.shape[0].max(1);
-    let mut data = t.data.to_vec();
-    data[channel * per..(channel + 1) * per].iter_mut().for_each(|v| *v *= factor);
-    Tensor::new(t.shape.clone(), data)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exec::float::{Device, Model};
-    use crate::graph::{ObserverKind, WeightSpec};
+    use crate::graph::{ObserverKind, Weight, WeightSpec};
     use crate::quant::{FuseOptions, fuse, quantize_weight};
     use crate::zoo::{ModelConfig, ModelId, build, init};
 

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use eframe::egui::epaint::{ClippedShape, ColorMode, PathShape, PathStroke, Shape, TextShape};
 use eframe::egui::{Color32, FontFamily, Mesh, Pos2, Rect, Stroke, TextFormat};
 
+use crate::chart::escaped;
+
 /// Around a picture that stands alone.
 const MARGIN: f32 = 16.0;
 /// Room of the title above it.
@@ -178,19 +180,4 @@ fn line(stroke: Stroke) -> String {
 fn ink(color: Color32) -> (String, f32) {
     let [r, g, b, a] = color.to_srgba_unmultiplied();
     (format!("#{r:02x}{g:02x}{b:02x}"), f32::from(a) / 255.0)
-}
-
-/// Without what XML reserves, and without control characters, which it forbids.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }
