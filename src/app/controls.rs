@@ -64,7 +64,7 @@ pub fn pick_ui<T: Copy + PartialEq>(
     options: &[T],
     title: fn(T) -> &'static str,
 ) {
-    let combo = egui::ComboBox::from_id_salt(name).selected_text(title(*chosen)).show_ui(ui, |ui| {
+    let combo = egui::ComboBox::from_id_salt(name).selected_text(title(*chosen)).width(64.0).show_ui(ui, |ui| {
         for option in options {
             ui.selectable_value(chosen, *option, title(*option));
         }
