@@ -37,7 +37,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             octet, folder = Octet(binary, pathlib.Path(folder)), pathlib.Path(folder)
             start = time.time()
-            int8 = from_onnx.check_int8(octet, model, folder, quick)
+            int8 = from_onnx.check_int8(octet, model, folder)
             from_onnx.check_float(octet, model, folder)
             if model in WITHOUT_TWIN:
                 to_torch.check_refused(octet, int8, folder)

@@ -25,7 +25,7 @@ def logits(path, images, optimize=True):
     return np.concatenate(parts)
 
 
-def check_int8(octet, model, folder, quick=False):
+def check_int8(octet, model, folder):
     """Quantizes on the sample, replays the recipe, exports, runs; the int8 file."""
     file, out, recipe = folder / "sample.octet.safetensors", folder / "sample.onnx", folder / "sample.toml"
     # Whatever ships no weights is trained for a moment: the file is what is looked at, not its accuracy.
@@ -45,14 +45,14 @@ def check_int8(octet, model, folder, quick=False):
     onnx.checker.check_model(loaded, full_check=True)
     assert loaded.opset_import[0].version >= 17
     inside = octet.run("inspect", file)
-    pictures, planes, labels = sample_pictures(folder, OTHERS if quick else IMAGES.get(model, OTHERS))
+    pictures, planes, labels = sample_pictures(folder, IMAGES.get(model, OTHERS))
     ours = octet.logits(file, pictures)
     images = normalized(planes, inside["preprocess"]).astype(np.float32)
     scale = next(n["scale"] for n in reversed(inside["nodes"]) if n["scale"])
     names = {n.name for n in loaded.graph.node} | {t.name for t in loaded.graph.initializer}
     layers = [n["name"] for n in inside["nodes"] if n["op"].startswith(("Conv", "Linear"))]
     assert layers and all(f"{name}.weight" in names for name in layers), "torchvision's names"
-    # int32 biases move some logits by a level, and ties fall otherwise: 99.1 % on 2,500 images, fewer of them say less.
+    # A guard, not the goal (99.5 %): int32 biases move some logits by a level, which costs 1.1 % of the top classes here.
     agree(model, "onnx", ours, logits(out, images), labels, scale, 0.98, 0.99)
     # What is left is the rounding of biases to int32, which QDQ form asks for: with PyTorch's float ones all else is exact.
     exact = folder / "float_biases.onnx"
