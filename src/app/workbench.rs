@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use eframe::egui::{self, Align, Context, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
 
 use super::actions::{self, Given};
-use super::browse::{Browsing, Field, Finished};
+use super::browse::{self, Browsing, Dialog, Field, Finished};
 use super::choices::Choices;
 use super::controls::{banner_ui, choice_ui, primary_ui};
 use super::drops::{self, Reading};
@@ -114,6 +114,9 @@ pub struct Workbench {
     pub(super) keeping: Vec<keep::Keeping>,
     pub(super) reading: Option<Reading>,
     browsing: Option<Browsing>,
+    pub(super) dialog: Dialog,
+    /// Whether what runs was halted.
+    pub(super) paused: bool,
     requests: Vec<Request>,
     /// Since all steps were asked for the screen goes along, until the user looks elsewhere or cancels.
     following: bool,
@@ -153,6 +156,8 @@ impl Workbench {
             keeping: Vec::new(),
             reading: None,
             browsing: None,
+            dialog: browse::system,
+            paused: false,
             requests: Vec::new(),
             following: false,
         }
@@ -283,7 +288,7 @@ impl Workbench {
     pub(super) fn browse(&mut self, field: Field, ctx: &egui::Context) {
         if self.browsing.is_none() {
             let ctx = ctx.clone();
-            self.browsing = Browsing::open(field, move || ctx.request_repaint());
+            self.browsing = Browsing::open(field, self.dialog, move || ctx.request_repaint());
         }
     }
 

@@ -40,6 +40,7 @@ mod published;
 mod qat;
 mod recipe;
 mod recipe_file;
+mod recover;
 mod reopen;
 mod repair;
 mod report;

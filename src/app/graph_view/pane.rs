@@ -149,7 +149,10 @@ pub fn pane_ui(
     let label = &format!("Graph {}", title.to_lowercase());
     let mut chosen = toolbar_ui(ui, title, label, pane, graph);
     pane.update(graph, ui.ctx());
-    let (rect, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
+    let (whole, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
+    // The legend has a strip of its own, so that it covers no card; a low pane has no room for it.
+    let legend = if whole.height() >= 4.0 * LEGEND { LEGEND } else { 0.0 };
+    let (rect, strip) = whole.split_top_bottom_at_y(whole.bottom() - legend);
     response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, label));
     if pane.room != rect.size() {
         pane.room = rect.size();
@@ -192,7 +195,10 @@ pub fn pane_ui(
     }
     let lens = pane.lens.as_deref();
     brush.minimap(&layout, &standing, |card| lens.and_then(|l| l.tone(graph, card)).unwrap_or(card.tone));
-    brush.legend(graph, lens);
+    if legend > 0.0 {
+        let brush = Brush { painter: ui.painter_at(strip), pane: strip, ..brush };
+        brush.legend(graph, lens);
+    }
     chosen
 }
 
@@ -302,6 +308,9 @@ fn steer(ui: &Ui, pane: &mut GraphPane, rect: Rect, response: &egui::Response) {
         pane.fit();
     }
 }
+
+/// Height of the legend.
+const LEGEND: f32 = 24.0;
 
 /// Below this the bar's controls stand closer.
 const NARROW: f32 = 320.0;

@@ -74,7 +74,8 @@ impl Trial {
                 Err(why) => *failure = Some(why),
             })
         });
-        if !more && let Some((range, _)) = probe.take() {
+        if !more && let Some((range, ended)) = probe.take() {
+            *failure = ended.failure().map(str::to_owned).or(failure.take());
             self.silent = self.failure.is_none() && self.scores[1].is_none_or(|(scored, _)| scored != range);
         }
     }
