@@ -104,6 +104,7 @@ pub use crate::analysis::{
     Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, LayerSensitivity, Neighbours, Owed, PairBound,
     Saturation, Sensitivity, Sums, SweepScore, Sweeps, Verdicts, wilson,
 };
+pub use crate::buffers::{OutOfMemory, caught};
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::{Device, Gpu};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::state::Reporter;
 use super::{CheckpointFile, Control, Event, Project, Recipe, Session, Stage};
+use crate::buffers::refusal;
 
 /// What a session was before a command.
 pub(super) struct Standing {
@@ -36,6 +37,9 @@ impl Session {
 
 /// What a panic said of itself, as a sentence for the user.
 pub(super) fn said(panic: &(dyn Any + Send)) -> String {
+    if let Some(refused) = refusal(panic) {
+        return refused.to_string();
+    }
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("Octet itself failed ({}); your work up to here is kept", text.unwrap_or("without a reason"))
 }

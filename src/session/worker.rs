@@ -65,12 +65,10 @@ impl Worker {
                         wake();
                     }
                 };
-                let before = session.standing();
                 let run = AssertUnwindSafe(|| session.apply(command, &mut emit, &shared));
                 // A failure was emitted as an event already; a panic was not.
                 if let Err(panic) = catch_unwind(run) {
                     let message = said(&*panic);
-                    session.recover(before, &mut emit);
                     emit(Event::Failed { kind, message });
                 }
             }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::WeightsError;
+use crate::buffers::make_room;
 
 /// Writes `parts` one after the other to a temporary file beside `path`, flushes it to the disk and renames it: `path` is
 /// either what it was or whole. Returns the number of bytes.
@@ -51,5 +52,6 @@ fn temporary_name(path: &Path) -> PathBuf {
 
 /// The whole file.
 pub(super) fn read_all(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    make_room::<u8>(fs::metadata(path).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX)));
     fs::read(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })
 }
