@@ -166,7 +166,9 @@ pub fn pane_ui(
     let Some(layout) = pane.layout.clone() else {
         let at = rect.center();
         let weak = theme::palette(ui).weak;
-        ui.painter().text(at, Align2::CENTER_CENTER, "Laying out\u{2026}", Type::Body.font(), weak);
+        let lost = matches!(pane.task, Some(Task::Lost));
+        let text = if lost { "This graph could not be laid out." } else { "Laying out\u{2026}" };
+        ui.painter().text(at, Align2::CENTER_CENTER, text, Type::Body.font(), weak);
         return chosen;
     };
     let standing = standings(&layout, graph, selection);
