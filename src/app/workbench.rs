@@ -462,14 +462,15 @@ fn inspect(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 /// On a narrow window the inspector lies over the screen.
 fn drawer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let room = ui.ctx().content_rect();
-    let width = theme::INSPECTOR.min(room.width() - theme::RAIL_NARROW);
+    let width = theme::INSPECTOR.min(room.width() - theme::RAIL_NARROW).max(64.0);
     let top = room.top() + 48.0;
+    let high = (room.height() - top - 80.0).max(64.0);
     let area = egui::Area::new(egui::Id::unique("drawer")).fixed_pos(pos2(room.right() - width, top));
     area.order(egui::Order::Foreground).show(ui.ctx(), |ui| {
         theme::panel_frame(ui).stroke(theme::hairline(ui)).show(ui, |ui| {
-            ui.set_min_size(vec2(width - 34.0, room.height() - top - 80.0));
+            ui.set_min_size(vec2(width - 34.0, high));
             ui.set_max_width(width - 34.0);
-            ui.set_max_height(room.height() - top - 80.0);
+            ui.set_max_height(high);
             if ui.button("Close").clicked() {
                 bench.drawer = false;
             }

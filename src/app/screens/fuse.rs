@@ -43,7 +43,7 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let room = ui.available_height();
     let table_room = (room * 0.5).clamp(96.0, 380.0);
     let (left, right) = (before.graph.clone(), graph.clone());
-    ui.allocate_ui(eframe::egui::vec2(ui.available_width(), room - table_room - theme::GAP), |ui| {
+    ui.allocate_ui(eframe::egui::vec2(ui.available_width(), (room - table_room - theme::GAP).max(0.0)), |ui| {
         bench.panes.iter_mut().for_each(|pane| pane.look_through(None));
         graphs::pair_ui(ui, bench, &left, &right);
     });
