@@ -36,13 +36,15 @@ impl<A: Send + 'static> Probe<A> {
         let failed = failure.clone();
         std::thread::Builder::new().name("octet-probe".to_owned()).spawn(move || {
             work_behind_the_window();
-            let run = AssertUnwindSafe(|| job(&mut |answer| {
-                if stopped.load(Ordering::Relaxed) || sender.send(answer).is_err() {
-                    return ControlFlow::Break(());
-                }
-                wake();
-                ControlFlow::Continue(())
-            }));
+            let run = AssertUnwindSafe(|| {
+                job(&mut |answer| {
+                    if stopped.load(Ordering::Relaxed) || sender.send(answer).is_err() {
+                        return ControlFlow::Break(());
+                    }
+                    wake();
+                    ControlFlow::Continue(())
+                })
+            });
             if let Err(panic) = catch_unwind(run) {
                 failed.get_or_init(|| said(&*panic));
             }

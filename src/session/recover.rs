@@ -19,7 +19,12 @@ impl Session {
     /// What a command may not leave halfway where it ends in a panic.
     pub(super) fn standing(&self) -> Standing {
         let stages = (self.recipe.clone(), self.stages().to_vec());
-        Standing { stages, project: self.project.clone(), autosaves: self.autosaves, checkpoint: self.checkpoint.clone() }
+        Standing {
+            stages,
+            project: self.project.clone(),
+            autosaves: self.autosaves,
+            checkpoint: self.checkpoint.clone(),
+        }
     }
 
     /// Goes on after a panic: steps that were done stay, a repair that was halfway is taken back.

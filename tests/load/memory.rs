@@ -67,7 +67,8 @@ fn least(arguments: &[&str], enough: u64, step: u64) -> u64 {
 /// A run that wants much: large images through a deep network, many at a time.
 fn large<'a>(data: &'a str, weights: &'a str, out: &'a str) -> Vec<&'a str> {
     let flags = ["--size", "160", "--batch", "32", "--calibration-batches", "2", "--threads", "2"];
-    let mut arguments = vec!["ptq", "--model", "shufflenet_v2_x0_5", "--data", data, "--weights", weights, "--out", out];
+    let mut arguments =
+        vec!["ptq", "--model", "shufflenet_v2_x0_5", "--data", data, "--weights", weights, "--out", out];
     arguments.extend(flags);
     arguments
 }
@@ -85,7 +86,8 @@ fn a_run_with_less_memory_than_it_wants_ends_in_an_error() {
     let arguments = large(&data, &weights, &out);
     let most = peak(&arguments);
     // Threads reserve address space that they need not have, so a run may do with less than it took.
-    let ends: Vec<End> = (1..=8).map(|i| within(most.saturating_sub(i * (64 << 10)).max(96 << 10), &arguments)).collect();
+    let ends: Vec<End> =
+        (1..=8).map(|i| within(most.saturating_sub(i * (64 << 10)).max(96 << 10), &arguments)).collect();
     eprintln!("{} MB of address space at the peak; with 64 MB less each time: {ends:?}", most >> 10);
     assert!(ends.contains(&End::Refused), "no limit was too small");
 }

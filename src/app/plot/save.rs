@@ -107,7 +107,8 @@ pub(super) fn save_table(ctx: &Context, title: &str, table: &Table) {
 fn plain(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let digit = |i: usize| chars.get(i).is_some_and(char::is_ascii_digit);
-    let kept = chars.iter().enumerate().filter(|(i, c)| **c != number::THIN || !(*i > 0 && digit(i - 1) && digit(i + 1)));
+    let kept =
+        chars.iter().enumerate().filter(|(i, c)| **c != number::THIN || !(*i > 0 && digit(i - 1) && digit(i + 1)));
     let sign = |i: usize, c: char| if c == number::MINUS && digit(i + 1) { '-' } else { c };
     kept.map(|(i, c)| sign(i, *c)).collect()
 }

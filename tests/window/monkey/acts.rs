@@ -89,7 +89,8 @@ const WISHES: [&str; 34] = [
 ];
 
 /// What is typed into a field that seeks something.
-const WORDS: [&str; 8] = ["conv1", "", "branch", "relu", "\u{65e5}\u{672c}", "\u{202e}a", "(", "layer that is not there"];
+const WORDS: [&str; 8] =
+    ["conv1", "", "branch", "relu", "\u{65e5}\u{672c}", "\u{202e}a", "(", "layer that is not there"];
 
 /// What is typed into a field for a number.
 const NUMBERS: [&str; 10] = ["0", "1", "2", "-5", "1e9", "0.001", "NaN", "inf", "abc", "16"];
