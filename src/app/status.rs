@@ -94,6 +94,8 @@ fn running_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, verb: &str) {
     ui.label(RichText::new(progress.what).font(Type::Body.strong()).color(p.strong));
     let share = progress.done as f32 / progress.total.max(1) as f32;
     progress_ui(ui, progress.what, share, (ui.available_width() * 0.35).clamp(60.0, 360.0));
+    // The words change their width all the time, so the buttons stand before them, where they keep their place.
+    buttons_ui(ui, bench);
     let counts = format!("{} / {}", number::count(progress.done), number::count(progress.total));
     ui.label(RichText::new(counts).font(Type::Body.mono()).color(p.text));
     let elapsed = now - bench.log.clock.began;
@@ -101,7 +103,6 @@ fn running_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, verb: &str) {
         let left = elapsed * f64::from((1.0 - share) / share);
         ui.label(RichText::new(format!("{} left", number::seconds(left))).color(p.weak));
     }
-    buttons_ui(ui, bench);
 }
 
 fn buttons_ui(ui: &mut Ui, bench: &mut Workbench) {

@@ -1,6 +1,6 @@
 //! Every screen from a window of a stamp's size to one of 4K, at every scale.
 
-use eframe::egui::{Event, Key, Modifiers, Theme, Vec2};
+use eframe::egui::{Event, Key, Modifiers, Shape, Theme, Vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use octet::app::Window;
@@ -60,6 +60,10 @@ fn sound(harness: &Harness<'static, Window>, name: &str) {
         assert!(finite && b.x1 >= b.x0 && b.y1 >= b.y0, "{name}: {:?} {:?} at {b:?}", node.role(), node.label());
     }
     for shape in &harness.output().shapes {
+        // Nothing is nowhere: that is no fault.
+        if matches!(&shape.shape, Shape::Text(text) if text.galley.text().trim().is_empty()) {
+            continue;
+        }
         let rect = shape.shape.visual_bounding_rect();
         assert!(!rect.any_nan() && !shape.clip_rect.any_nan(), "{name}: {:?}", shape.shape);
     }
@@ -135,9 +139,10 @@ fn every_place_at_every_size() {
 #[test]
 fn the_drawer_at_every_size() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (mut harness, textures) = finished([640.0, 360.0], Theme::Light, folder.path());
+    let (mut harness, textures) = finished([1280.0, 800.0], Theme::Light, folder.path());
     harness.key_press(Key::Num3);
-    harness.run_steps(2);
+    harness.set_size([640.0, 360.0].into());
+    harness.run_steps(4);
     harness.get_by_label("Inspect").click();
     harness.run_steps(3);
     at_every_shape(&mut harness, &textures, "the drawer", &[]);

@@ -53,10 +53,14 @@ impl Monkey {
         assert!(panics.is_empty(), "{panics:?}");
         let worst = self.times.borrow().iter().rev().take(30).copied().fold(0.0, f64::max);
         assert!(worst < FRAME.as_secs_f64() * 1e3, "a frame took {worst:.0} ms");
+        // What is asked for in a frame runs from the next one on: the buttons are those of what it was drawn of.
+        *self.drawn.borrow_mut() = Some(None);
+        self.harness.step();
+        let drawn = self.drawn.borrow_mut().take().flatten().expect("a frame");
         self.log();
         self.gets_on();
         let widgets = self.widgets();
-        self.agree(&widgets);
+        self.agree(&widgets, &drawn);
         if i.is_multiple_of(10) {
             let unnamed = self.harness.unnamed_widgets();
             assert!(unnamed.is_empty(), "without a name: {unnamed:?}");
@@ -116,8 +120,8 @@ impl Monkey {
         }
     }
 
-    fn agree(&self, widgets: &[Widget]) {
-        let (window, view) = (self.harness.state(), self.harness.state().view());
+    fn agree(&self, widgets: &[Widget], view: &View) {
+        let window = self.harness.state();
         let buttons = || widgets.iter().filter(|w| w.role == Role::Button);
         for button in buttons() {
             let (label, enabled) = (button.label.as_str(), button.enabled);

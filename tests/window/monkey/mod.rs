@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use eframe::egui::epaint::text::MissingGlyphPolicy;
 use eframe::egui::{Theme, Ui};
 use egui_kittest::Harness;
 use octet::app::Window;
 use octet::app::memory::Memory;
-use octet::session::{CommandKind, Project};
+use octet::session::{CommandKind, Project, View};
 
 use crate::harness;
 use checks::Seen;
@@ -124,6 +125,8 @@ struct Monkey {
     dice: Dice,
     harness: Harness<'static, Window>,
     times: Rc<RefCell<Vec<f64>>>,
+    /// What the last frame was drawn of, where a check asked for it.
+    drawn: Rc<RefCell<Option<Option<View>>>>,
     folder: PathBuf,
     journal: Journal,
     seen: Seen,
@@ -136,22 +139,33 @@ impl Monkey {
         let (choices, server) = start::choices(start, folder);
         let times = Rc::new(RefCell::new(Vec::new()));
         let (clock, beat) = (times.clone(), journal.beat.clone());
+        let drawn = Rc::new(RefCell::new(None));
+        let keep = drawn.clone();
         let draw = move |ui: &mut Ui, window: &mut Window| {
             let begin = Instant::now();
             window.logic();
+            let logic = begin.elapsed();
+            // The last pass of a frame is the one that is seen.
+            if keep.borrow().is_some() {
+                *keep.borrow_mut() = Some(Some(window.view().clone()));
+            }
+            let begin = Instant::now();
             window.ui(ui);
-            clock.borrow_mut().push(begin.elapsed().as_secs_f64() * 1e3);
+            clock.borrow_mut().push((logic + begin.elapsed()).as_secs_f64() * 1e3);
             beat.fetch_add(1, Ordering::Relaxed);
         };
         let window = Window::new(choices, || {}).expect("the system gives a thread").asking(start::dialog);
         let look = if seed.is_multiple_of(2) { Theme::Dark } else { Theme::Light };
         let (mut harness, _) = harness([1280.0, 800.0], look, window, draw);
         let ctx = harness.ctx.clone();
+        // As outside of tests: somebody types what no font at hand can draw.
+        ctx.set_missing_glyph_policy(MissingGlyphPolicy::Tofu);
         harness.state_mut().remember(&ctx, Memory::default(), Some(folder.join("window.json")));
         Self {
             dice: Dice(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)),
             harness,
             times,
+            drawn,
             folder: folder.to_owned(),
             journal: journal.clone(),
             seen: Seen::default(),
