@@ -140,8 +140,8 @@ pub fn step_mark(ui: &Ui, centre: egui::Pos2, state: StepState, current: bool) {
     }
 }
 
-/// A figure under its name, neither of them ever broken: where the line has no room for it, it begins the next one.
-pub fn figure_ui(ui: &mut Ui, name: RichText, value: RichText) {
+/// A figure `apart` under its name, neither of them ever broken: where the line has no room for it, it begins the next one.
+pub fn figure_ui(ui: &mut Ui, name: RichText, value: RichText, apart: f32) {
     let wide = |ui: &Ui, text: &RichText| {
         let text = egui::WidgetText::from(text.clone());
         text.into_galley(ui, Some(egui::TextWrapMode::Extend), f32::INFINITY, egui::TextStyle::Body).size().x
@@ -152,7 +152,7 @@ pub fn figure_ui(ui: &mut Ui, name: RichText, value: RichText) {
     }
     ui.vertical(|ui| {
         ui.style_mut().wrap_mode = Some(egui::TextWrapMode::Extend);
-        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.spacing_mut().item_spacing.y = apart;
         label_ui(ui, name);
         ui.label(value);
     });
@@ -166,7 +166,7 @@ pub fn figures_ui(ui: &mut Ui, figures: &[(&str, &str, Option<Tone>)]) {
             let color = tone.map_or(p.weak, |t| t.ink(p.dark));
             let glyph = tone.map_or(String::new(), |t| format!("{}  ", t.glyph()));
             let name = RichText::new(format!("{glyph}{name}")).font(Type::Small.strong()).color(color);
-            figure_ui(ui, name, RichText::new(*value).font(Type::Display.strong()).color(p.strong));
+            figure_ui(ui, name, RichText::new(*value).font(Type::Display.strong()).color(p.strong), 2.0);
             ui.add_space(theme::PADDING);
         }
     });

@@ -1,4 +1,4 @@
-use eframe::egui::{Align, Label, Layout, RichText, Ui, vec2};
+use eframe::egui::{Align, Label, Layout, RichText, Ui};
 use egui_extras::{Column, TableBuilder};
 
 use super::save::{self, Kind};
@@ -28,11 +28,7 @@ pub fn table_ui(ui: &mut Ui, name: &str, table: &Table) {
 
 /// The same in full height, and to be saved: for a page that scrolls itself.
 pub fn whole_table_ui(ui: &mut Ui, name: &str, table: &Table) {
-    // At the right end, as beside a chart's title.
-    let line = vec2(ui.available_width(), ui.spacing().interact_size.y);
-    ui.allocate_ui_with_layout(line, Layout::right_to_left(Align::Center), |ui| {
-        save_table_ui(ui, name, || table.clone());
-    });
+    save_table_ui(ui, name, || table.clone());
     limited_ui(ui, name, table, (table.rows.len() + 2) as f32 * LINE);
 }
 

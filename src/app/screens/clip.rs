@@ -208,7 +208,7 @@ pub(in crate::app) fn figures_small_ui(ui: &mut Ui, figures: &[(&str, &str)]) {
     ui.horizontal_wrapped(|ui| {
         for (name, value) in figures {
             let name = RichText::new(*name).font(Type::Small.font()).color(p.weak);
-            figure_ui(ui, name, RichText::new(*value).font(Type::Title.strong()).color(p.strong));
+            figure_ui(ui, name, RichText::new(*value).font(Type::Title.strong()).color(p.strong), 0.0);
             ui.add_space(theme::GAP);
         }
     });
