@@ -119,4 +119,5 @@ pub use crate::quant::{
 pub use crate::train::{
     EpochReport, FakeQuantRange, Frozen, Optimizer, QatConfig, RangeReport, Score, TrainConfig, TrainEvent,
 };
+pub use crate::weights::{write_file, write_new_file};
 pub use crate::zoo::{ModelConfig, ModelId};
