@@ -153,7 +153,7 @@ impl Worker {
                 return Look::Done;
             }
             let said = self.text("stderr");
-            let last = said.lines().filter(|l| !l.is_empty()).next_back().unwrap_or_default();
+            let last = said.lines().rfind(|l| !l.is_empty()).unwrap_or_default();
             return Look::Broken(format!("the process ended ({status}): {last}"));
         }
         let at = self.at();

@@ -106,7 +106,7 @@ pub fn watched(room: Room, f: impl FnOnce()) -> Option<String> {
 
 /// The input of this number: a seed's file, mutated.
 pub fn input(kind: Kind, seed: u64, number: u64) -> seeds::Seed {
-    let mut random = Random::new(seed ^ (kind as u64) << 56, number);
+    let mut random = Random::new(seed ^ ((kind as u64) << 56), number);
     let all = seeds::of(kind);
     let whole = &all[random.below(all.len())];
     let other = &all[random.below(all.len())];
