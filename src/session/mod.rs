@@ -100,8 +100,8 @@ pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.
 pub use crate::analysis::{
-    Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, LayerSensitivity, Neighbours, Owed, PairBound,
-    Saturation, Sensitivity, Sums, SweepScore, Sweeps, Verdicts, wilson,
+    ClassDrop, Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, LayerSensitivity, Neighbours, Owed,
+    PairBound, Saturation, Sensitivity, Sums, SweepScore, Sweeps, Verdicts, wilson,
 };
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
