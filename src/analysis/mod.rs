@@ -24,4 +24,4 @@ pub use saturation::{LayerBound, LayerSaturation, PairBound, Saturation, Saturat
 pub use score::SweepScore;
 pub use sensitivity::{Labelled, LayerSensitivity, Owed, Sensitivity, SensitivityMeter, Sweeps};
 pub use statistics::{mcnemar, paired_interval, spearman, wilson};
-pub use verdict::{Confusion, Flip, Guess, Verdicts};
+pub use verdict::{ClassDrop, Confusion, Flip, Guess, Verdicts};

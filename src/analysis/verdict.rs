@@ -86,6 +86,24 @@ pub struct Verdicts {
     pub top5: [u32; 2],
 }
 
+/// One class in float and in int8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassDrop {
+    /// Its number.
+    pub class: usize,
+    /// Of it.
+    pub images: u32,
+    /// Named rightly, by float and by int8.
+    pub right: [u32; 2],
+}
+
+impl ClassDrop {
+    /// What int8 loses against float, as a fraction of the class's images; negative where it gains.
+    pub fn share(&self) -> f64 {
+        (f64::from(self.right[0]) - f64::from(self.right[1])) / f64::from(self.images.max(1))
+    }
+}
+
 impl Verdicts {
     /// Nothing was looked at yet.
     pub fn new(classes: usize) -> Self {
@@ -105,6 +123,18 @@ impl Verdicts {
         for (count, row) in self.top5.iter_mut().zip([float, int8]) {
             *count += u32::from(among(row));
         }
+    }
+
+    /// What each class loses, the one that loses most first; of equals the first.
+    pub fn drops(&self) -> Vec<ClassDrop> {
+        let drop = |class| ClassDrop {
+            class,
+            images: self.float.of_class(class),
+            right: [self.float.count(class, class), self.int8.count(class, class)],
+        };
+        let mut drops: Vec<ClassDrop> = (0..self.float.classes).map(drop).collect();
+        drops.sort_by(|a, b| b.share().total_cmp(&a.share()));
+        drops
     }
 
     /// How sure it is that int8 does worse or better than float: the exact McNemar test's p.
@@ -168,6 +198,18 @@ mod tests {
         assert!((f64::from(guess.probability) - expected).abs() < 1e-6);
         assert_eq!(Guess::of(&[1.0, f32::NAN]), None);
         assert_eq!(Guess::of(&[]), None);
+    }
+
+    #[test]
+    fn the_class_that_loses_most_comes_first() {
+        let guess = |class| Guess { class, probability: 0.5 };
+        let mut verdicts = Verdicts::new(3);
+        for (label, float, int8) in [(0, 0, 0), (0, 0, 0), (1, 1, 2), (1, 1, 1), (2, 0, 2)] {
+            verdicts.add(0, label, guess(float), guess(int8));
+        }
+        let drops = verdicts.drops();
+        assert_eq!(drops.iter().map(|d| d.class).collect::<Vec<_>>(), [1, 0, 2]);
+        assert_eq!(drops.iter().map(ClassDrop::share).collect::<Vec<_>>(), [0.5, 0.0, -1.0]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Charts and tables that were asked to be saved: painted and written beside the frame, each under a name of its own.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,7 @@ use super::fonts;
 use super::plot::{Keepsake, Kind, take_keepsakes};
 use super::workbench::Workbench;
 use crate::chart;
-use crate::session::Probe;
+use crate::session::{Probe, write_new_file};
 
 /// Pixels a point of a picture.
 const DENSITY: f32 = 2.0;
@@ -65,8 +64,8 @@ fn write(folder: &Path, model: &str, keepsake: &Keepsake) -> Result<PathBuf, Str
         let path = folder.join(format!("{name}{again}.{}", keepsake.kind.extension()));
         let wrong = |e: std::io::Error| format!("{}: cannot be written: {e}", path.display());
         // What was saved before stays.
-        match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut file) => return file.write_all(&bytes).map_err(wrong).map(|()| path),
+        match write_new_file(&path, &bytes) {
+            Ok(()) => return Ok(path),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(wrong(e)),
         }

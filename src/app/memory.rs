@@ -7,6 +7,7 @@ use eframe::egui::Theme;
 use serde_json::{Value, json};
 
 use super::tutorial::Progress;
+use crate::session::write_file;
 
 /// Files of a kind that are remembered.
 const RECENT: usize = 6;
@@ -93,12 +94,7 @@ impl Memory {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        std::fs::write(&temporary, self.text())?;
-        std::fs::rename(&temporary, path).inspect_err(|_| {
-            // A leftover would be litter, not a failure.
-            let _ = std::fs::remove_file(&temporary);
-        })
+        write_file(path, self.text().as_bytes()).map(drop).map_err(std::io::Error::other)
     }
 
     /// Notes the weights and images of a model that was opened; empty ones are the sample's.

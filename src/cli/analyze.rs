@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{args::AnalyzeArgs, print_json, print_line, progress::Line, promise};
 use crate::session::{
-    Calibrated, Control, Enough, Goal, LayerSensitivity, Pair, PromiseOf, Sensitivity, SessionError, Sums, SweepScore,
-    Sweeping, Sweeps, Verdicts, reopen, wilson,
+    Calibrated, ClassDrop, Control, Enough, Goal, LayerSensitivity, Pair, PromiseOf, Sensitivity, SessionError, Sums,
+    SweepScore, Sweeping, Sweeps, Verdicts, reopen, wilson,
 };
 
 /// Layers that the table shows.
@@ -213,17 +213,11 @@ fn print_verdicts(v: &Verdicts, labels: &[String]) -> anyhow::Result<()> {
         v.gained,
         v.mcnemar()
     ))?;
-    let mut drops: Vec<(f64, usize)> = (0..labels.len()).map(|c| (drop_of(v, c), c)).collect();
-    drops.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let worst = drops.iter().take(3).filter(|(drop, _)| *drop > 0.0);
-    let worst: Vec<String> = worst.map(|(drop, c)| format!("{} {:.1} points", labels[*c], drop * 100.0)).collect();
+    let drops = v.drops();
+    let worst = drops.iter().take(3).filter(|drop| drop.share() > 0.0);
+    let worst: Vec<String> =
+        worst.map(|drop| format!("{} {:.1} points", labels[drop.class], drop.share() * 100.0)).collect();
     if worst.is_empty() { Ok(()) } else { print_line(&format!("classes that lose most: {}", worst.join(", "))) }
-}
-
-/// What a class loses, as a fraction of its images.
-fn drop_of(v: &Verdicts, class: usize) -> f64 {
-    let of = v.float.of_class(class).max(1);
-    (f64::from(v.float.count(class, class)) - f64::from(v.int8.count(class, class))) / f64::from(of)
 }
 
 fn side(v: &Verdicts, which: usize) -> Value {
@@ -250,17 +244,19 @@ fn difference(v: &Verdicts) -> Value {
 }
 
 fn classes(v: &Verdicts, labels: &[String]) -> Vec<Value> {
-    let class = |(c, label): (usize, &String)| {
+    let mut drops = v.drops();
+    drops.sort_by_key(|drop| drop.class);
+    let class = |(drop, label): (ClassDrop, &String)| {
         json!({
-            "class": c,
+            "class": drop.class,
             "label": label,
-            "images": v.float.of_class(c),
-            "float_right": v.float.count(c, c),
-            "int8_right": v.int8.count(c, c),
-            "drop": drop_of(v, c),
+            "images": drop.images,
+            "float_right": drop.right[0],
+            "int8_right": drop.right[1],
+            "drop": drop.share(),
         })
     };
-    labels.iter().enumerate().map(class).collect()
+    drops.into_iter().zip(labels).map(class).collect()
 }
 
 fn score(s: &SweepScore) -> Value {

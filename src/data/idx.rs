@@ -22,7 +22,7 @@ const LABELS: [&str; 10] =
 const SIZE: usize = 32;
 
 /// More than the whole of Fashion-MNIST (47 MB); a small file that inflates beyond is refused.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 28;
 
 /// What `examples/draw_sample.rs` drew.
 pub(super) fn sample() -> Result<Dataset, DataError> {
@@ -80,27 +80,28 @@ fn parse(image_path: &Path, images: &[u8], label_path: &Path, labels: &[u8]) -> 
 /// An array of bytes of `RANK` dimensions.
 fn array<const RANK: usize>(path: &Path, file: &[u8]) -> Result<([usize; RANK], Vec<u8>), DataError> {
     let refuse = |detail: String| DataError::Format { path: path.to_owned(), detail };
-    let mut bytes = Vec::new();
-    if file.starts_with(&[0x1f, 0x8b]) {
-        GzDecoder::new(file)
-            .take(MAX_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(|e| refuse(format!("is a damaged or truncated gzip file: {e}")))?;
-    } else {
-        bytes.extend_from_slice(file);
-    }
-    let header = 4 + 4 * RANK;
-    if bytes.len() < header || bytes[..4] != [0, 0, 8, RANK as u8] {
+    let mut from: Box<dyn Read> =
+        if file.starts_with(&[0x1f, 0x8b]) { Box::new(GzDecoder::new(file)) } else { Box::new(file) };
+    let damaged = |e: std::io::Error| refuse(format!("is a damaged or truncated gzip file: {e}"));
+    let mut header = Vec::new();
+    from.by_ref().take(4 + 4 * RANK as u64).read_to_end(&mut header).map_err(damaged)?;
+    let (magic, extents) = header.split_at_checked(4).unwrap_or_default();
+    let (extents, _) = extents.as_chunks::<4>();
+    if magic != [0, 0, 8, RANK as u8] || extents.len() != RANK {
         return Err(refuse(format!("is no idx file of bytes with {RANK} dimensions")));
     }
-    let shape: [usize; RANK] = std::array::from_fn(|axis| {
-        let at = 4 + 4 * axis;
-        u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize
-    });
-    let expected = shape.iter().try_fold(1usize, |product, extent| product.checked_mul(*extent));
-    let values = bytes.split_off(header);
-    if values.is_empty() || expected != Some(values.len()) {
-        return Err(refuse(format!("holds {} values, its header says {shape:?}: truncated", values.len())));
+    let shape: [usize; RANK] = std::array::from_fn(|axis| u32::from_be_bytes(extents[axis]) as usize);
+    let expected = shape.iter().try_fold(1u64, |product, extent| product.checked_mul(*extent as u64));
+    let Some(expected) = expected.filter(|n| (1..=MAX_BYTES).contains(n)) else {
+        return Err(refuse(format!("its header says {shape:?}, expected 1 to {MAX_BYTES} values")));
+    };
+    // No more is inflated than the header says, and room taken only as it comes.
+    let mut values = Vec::new();
+    from.take(expected + 1).read_to_end(&mut values).map_err(damaged)?;
+    if values.len() as u64 != expected {
+        let held = values.len();
+        return Err(refuse(format!("holds {held} values or more, its header says {shape:?}: truncated, or too long")));
     }
+    values.shrink_to_fit();
     Ok((shape, values))
 }

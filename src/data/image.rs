@@ -7,8 +7,9 @@ use ::image::{DynamicImage, ImageDecoder, ImageReader};
 
 use super::{DataError, preprocess::resize};
 
-/// More than a camera takes; a small file that claims more is refused before memory is.
-const MAX_DECODED_BYTES: u64 = 1 << 30;
+/// 220 megapixels, more than a camera takes; a small file that claims more is refused before memory, and seconds, are.
+/// Decoded, as RGB and turned, an image takes three times this at most.
+const MAX_DECODED_BYTES: u64 = 640 << 20;
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +36,15 @@ impl Image {
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Read { path: path.to_owned(), source };
         let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(unreadable)?;
-        let refuse = |detail: String| DataError::Image { path: path.to_owned(), detail };
+        // A decoder may quote the file, whatever is in it.
+        let said = |detail: String| detail.replace(char::is_control, " ");
+        let refuse = |detail| DataError::Image { path: path.to_owned(), detail: said(detail) };
         // A decoder that panics on a hostile file costs that file alone, not the run.
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
-            let (bytes, (width, height)) = (decoder.total_bytes(), decoder.dimensions());
-            if bytes > MAX_DECODED_BYTES || width == 0 || height == 0 {
+            let (width, height) = decoder.dimensions();
+            let rgb = 3 * u64::from(width) * u64::from(height);
+            if rgb.max(decoder.total_bytes()) > MAX_DECODED_BYTES || rgb == 0 {
                 return Err(format!("{width}x{height} pixels"));
             }
             let orientation = decoder.orientation().map_err(|e| e.to_string())?;

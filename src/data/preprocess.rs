@@ -41,6 +41,9 @@ const MAX_ELONGATION: usize = 8;
 
 const MAX_SIZE: usize = 4096;
 
+/// A longer side is made shorter before the black square is put around it: 192 MiB at most.
+const MAX_SQUARE: usize = 2 * MAX_SIZE;
+
 impl Fit {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Crop, Self::Pad, Self::Squash];
@@ -109,7 +112,8 @@ impl Preprocess {
     pub fn fit(&self, image: &Image) -> Image {
         match self.fit {
             Fit::Crop => self.cropped(image),
-            Fit::Pad => resize(&image.squared(), self.size, self.size),
+            // The square of a long strip would take a thousand times its memory.
+            Fit::Pad => resize(&image.within(MAX_SQUARE).squared(), self.size, self.size),
             Fit::Squash => resize(image, self.size, self.size),
         }
     }

@@ -2,6 +2,17 @@ use std::collections::HashSet;
 
 use super::{Graph, GraphError, Node, Numeric, Op, Shape, Tensor, Weight};
 
+/// More than any network has.
+pub const MAX_NODES: usize = 1 << 12;
+
+/// Products that an output of an int8 layer may be the sum of. A level less its zero point is 255 at most and a weight 128,
+/// so a sum is at most `2^15 * 255 * 128`, and at any moment, with the zero point's share counted apart, twice that:
+/// 2,139,095,040, which int32 holds. Winograd's sums, which are larger, wrap around and come out right (`kernels`).
+pub const MAX_PRODUCTS: usize = 1 << 15;
+
+/// Pixels that an int8 average pool may sum: 255 each, 2,139,095,040 in all.
+pub const MAX_POOLED: usize = 1 << 23;
+
 /// Verifies what every pass must leave true: unique names, topological order, arity, shapes as inferred, parameters of
 /// the right shape, and int8 exactly where both sides of an operation agree on it: in a converted graph every border
 /// between float and int8 is a stub of its own.
@@ -9,6 +20,9 @@ use super::{Graph, GraphError, Node, Numeric, Op, Shape, Tensor, Weight};
 /// # Errors
 /// The first violation, naming its node.
 pub fn check(graph: &Graph) -> Result<(), GraphError> {
+    if graph.nodes.is_empty() || graph.nodes.len() > MAX_NODES {
+        return Err(GraphError::Length(graph.nodes.len()));
+    }
     let mut names = HashSet::new();
     let converted = graph.nodes.iter().any(|n| n.numeric.qparams().is_some());
     for (id, node) in graph.iter() {
@@ -70,6 +84,9 @@ fn check_params(node: &Node) -> Result<(), GraphError> {
                     "groups must divide the channels, and the stride be 1 or more".to_owned(),
                 ));
             }
+            if c.padding >= c.kernel()[0].max(c.kernel()[1]) {
+                return Err(shape_error(node, format!("padding {} of a {:?} kernel", c.padding, c.kernel())));
+            }
             let channels = c.out_channels();
             if let Some(b) = &c.bn {
                 vector("bn.weight", &b.weight, channels)?;
@@ -86,6 +103,10 @@ fn check_params(node: &Node) -> Result<(), GraphError> {
             vector("bias", &b.bias, c)?;
             vector("running_mean", &b.running_mean, c)?;
             vector("running_var", &b.running_var, c)
+        }
+        // As `torch.nn.MaxPool2d`: every window sees some of the image.
+        Op::MaxPool2d(p) if p.stride == 0 || 2 * p.padding > p.kernel => {
+            Err(shape_error(node, format!("stride {}, padding {} of a window of {}", p.stride, p.padding, p.kernel)))
         }
         Op::Input
         | Op::QuantStub
@@ -105,15 +126,33 @@ fn check_params(node: &Node) -> Result<(), GraphError> {
     }
 }
 
+/// That no sum of an int8 node leaves 32 bits, whatever its levels and weights are.
+fn check_sums(graph: &Graph, node: &Node) -> Result<(), GraphError> {
+    let products = node.op.weight().map_or(0, |w| w.shape()[1..].iter().product());
+    let pooled = match node.op {
+        Op::AdaptiveAvgPool2d => graph.node(node.inputs[0]).shape.pixels(),
+        _ => 0,
+    };
+    let (found, most) = if products > 0 { (products, MAX_PRODUCTS) } else { (pooled, MAX_POOLED) };
+    if found <= most {
+        return Ok(());
+    }
+    let detail = format!("its sums of {found} products may leave 32 bits, expected at most {most}: leave it in float");
+    Err(GraphError::Numeric { node: node.name.clone(), op: node.op.name(), detail })
+}
+
 fn check_numeric(graph: &Graph, node: &Node, converted: bool) -> Result<(), GraphError> {
     let refuse = |detail: &str| {
         Err(GraphError::Numeric { node: node.name.clone(), op: node.op.name(), detail: detail.to_owned() })
     };
     let int8 = node.numeric.qparams().is_some();
     if let Numeric::Int8(q) | Numeric::FakeQuantized(q) = node.numeric
-        && !(q.scale.is_finite() && q.scale > 0.0)
+        && !(q.scale.is_finite() && q.scale > 0.0 && (1.0 / q.scale).is_finite())
     {
-        return refuse("its scale must be finite and above zero");
+        return refuse("its scale must be finite and above zero, and its inverse finite too");
+    }
+    if int8 {
+        check_sums(graph, node)?;
     }
     match &node.op {
         Op::Input if int8 => return refuse("an image comes in as float"),

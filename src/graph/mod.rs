@@ -18,7 +18,7 @@ mod shape;
 mod tensor;
 
 pub use builder::{Builder, ConvSpec};
-pub use check::check;
+pub use check::{MAX_NODES, MAX_POOLED, MAX_PRODUCTS, check};
 pub use node::{Graph, Node, NodeId, ParamRef};
 pub use numeric::{ActivationSpec, BITS, FEWEST_BITS, Numeric, ObserverKind, PERCENTILE, QParams, Scheme, WeightSpec};
 pub use op::{Activation, BatchNorm2d, Conv2d, Linear, MaxPool2d, Op};
@@ -31,6 +31,9 @@ pub use tensor::{QTensor, Tensor, Weight};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[expect(missing_docs, reason = "each field is said in the message")]
 pub enum GraphError {
+    /// None, or more than any network has.
+    #[error("the graph has {0} nodes, expected 1 to {MAX_NODES}")]
+    Length(usize),
     /// Two nodes of one name, or a node without one.
     #[error("node `{0}`: its name is empty or taken by another node")]
     Name(String),

@@ -72,6 +72,12 @@ impl Depthwise {
         layer
     }
 
+    /// Bytes from the start of a row's first window to the end of its last.
+    pub(super) fn window_row(&self) -> usize {
+        let last = self.taps.last().copied().unwrap_or(0);
+        (self.output.w - 1) * self.step[1] + last + self.output.c
+    }
+
     /// Multiply-adds of one call.
     pub fn macs(&self) -> usize {
         self.output.len() * self.taps.len()

@@ -46,6 +46,7 @@ impl MaxPool {
         let ((x, from), (out, to)) = (input, output);
         // No level is below 0, which stands for what lies beside the image.
         let mut row = vec![0; (self.padding + from.w + self.kernel) * from.c];
+        let mut most = row.clone();
         for y in rows {
             let first = (y * self.stride).saturating_sub(self.padding);
             let end = (y * self.stride + self.kernel).saturating_sub(self.padding).min(from.h);
@@ -54,12 +55,17 @@ impl MaxPool {
             for other in first + 1..end {
                 max_of_two(isa, &x[from.row_range(other)], within);
             }
+            // Of every window, whether a step ends there or not: whole vectors, whatever the number of channels.
+            let len = row.len();
+            most.copy_from_slice(&row);
+            for column in 1..self.kernel {
+                max_of_two(isa, &row[column * from.c..], &mut most[..len - column * from.c]);
+            }
             for column in 0..to.w {
                 let place = to.at(y, column);
                 // SAFETY: one slice a pixel; pixels of a map do not overlap (`assert_within`).
                 let out = unsafe { out.slice(place..place + to.c) };
-                let first = column * self.stride;
-                max(isa, &row, (first..first + self.kernel).map(|column| column * from.c), out);
+                out.copy_from_slice(&most[column * self.stride * from.c..][..to.c]);
             }
         }
     }

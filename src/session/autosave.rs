@@ -13,10 +13,11 @@ use super::project::{self, ProjectError};
 use super::state::Reporter;
 use super::{
     CheckpointFile, Command, Event, Method, Project, Recipe, Session, SessionError, Stage, Step, WeightsOrigin,
+    checkpoint::require_finite,
 };
 use crate::graph::{FakeQuants, Graph};
 use crate::train::TrainState;
-use crate::weights::{Checkpoint, read_checkpoint, write_checkpoint};
+use crate::weights::{Checkpoint, legible, octet, read_checkpoint, write_checkpoint};
 
 const FORMAT: &str = "octet-session";
 const VERSION: u32 = 1;
@@ -84,7 +85,8 @@ impl Project {
         }
         let kept: Unfinished = project::read_json(&path)?;
         if kept.format != FORMAT || kept.version != VERSION {
-            let detail = format!("it says {} {}, expected {FORMAT} {VERSION}", kept.format, kept.version);
+            let found = legible(&kept.format);
+            let detail = format!("it says {found} {}, expected {FORMAT} {VERSION}", kept.version);
             return Err(ProjectError::Format { path, detail });
         }
         let when = std::fs::metadata(&path).and_then(|m| m.modified()).ok();
@@ -209,6 +211,11 @@ impl Session {
             }
         }
         if let Some(path) = &kept.saved {
+            // The note names the file: one that is not the int8 file it speaks of is nobody's to write over.
+            if !octet::is_octet(path) {
+                to.warn(format!("{} is no longer the int8 file that was saved: save again.", path.display()));
+                return Ok(());
+            }
             let save = Command::Save(path.clone());
             (to.emit)(Event::Started(save.kind()));
             self.dispatch(save, to)?;
@@ -288,6 +295,7 @@ fn read_learnt(path: &Path, graph: &Graph) -> Result<(Graph, Learnt), SessionErr
             let (found, expected) = (&tensor.shape, &param.tensor.shape);
             return Err(refuse(format!("`{key}` has the shape {found:?}, expected {expected:?}")));
         }
+        require_finite(&key, &tensor).map_err(refuse)?;
         values.insert(key, tensor);
     }
     Ok((graph.with_params(&values), learnt))

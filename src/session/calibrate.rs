@@ -29,6 +29,7 @@ impl Values for Activation<'_> {
 impl Session {
     pub(super) fn calibrate(&mut self, calibration: Calibration, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
+        calibration.check()?;
         let before = self.weighted()?;
         // As prepared, with the ranges that were set by hand since.
         self.base(Step::Calibrate)?;
@@ -64,6 +65,7 @@ impl Session {
         to.progress("Calibrating", 0, total);
         for batch in split.batches(order, calibration.batch, &opened.preprocess, None) {
             to.checkpoint()?;
+            opened.require_there(batch.len(), &batch.skipped)?;
             to.unreadable(opened, &batch.skipped);
             if batch.is_empty() {
                 continue;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::SessionError;
 use crate::data::{Fit, Preprocess};
 use crate::download::{self, Remote};
+use crate::weights;
 use crate::zoo::ModelId;
 
 /// Weights that torchvision publishes for a model, trained on ImageNet; `assets/torchvision_weights.toml` lists them.
@@ -80,7 +81,8 @@ impl Catalog {
     /// # Errors
     /// One sentence that says what is wrong in the table.
     pub fn parse(text: &str, base: Option<&str>) -> Result<Self, String> {
-        let mut catalog: Self = toml::from_str(text).map_err(|e| e.to_string().trim_end().replace('\n', " "))?;
+        let mut catalog: Self =
+            toml::from_str(text).map_err(|e| weights::legible(&e.to_string().trim_end().replace('\n', " ")))?;
         if let Some(base) = base {
             catalog.base = base.to_owned();
         }

@@ -15,6 +15,9 @@ use crate::weights::{Checkpoint, read_checkpoint, write_checkpoint};
 /// Version of what a checkpoint says beside its tensors.
 const FORMAT: u32 = 1;
 
+/// More steps than anybody trains.
+const MOST_STEPS: i32 = 1 << 30;
+
 /// Where training keeps its state after each epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointFile {
@@ -120,6 +123,7 @@ fn read(path: &Path, graph: &Graph, recipe: &Recipe) -> Result<TrainState, Sessi
                 let (found, expected) = (&tensor.shape, &param.tensor.shape);
                 return Err(refuse(format!("`{stored}` has the shape {found:?}, expected {expected:?}")));
             }
+            require_finite(&stored, &tensor).map_err(refuse)?;
             values.insert(key, tensor);
         }
         Ok(graph.with_params(&values))
@@ -140,10 +144,22 @@ fn read(path: &Path, graph: &Graph, recipe: &Recipe) -> Result<TrainState, Sessi
         let Some((_, key)) = key.strip_prefix("optimizer.").and_then(|k| k.split_once('.')) else {
             return Err(refuse(format!("`{key}` is no part of a checkpoint")));
         };
+        require_finite(key, &tensor).map_err(refuse)?;
         slots.entry(key.to_owned()).or_default().push(tensor.data.to_vec());
+    }
+    if !(0..MOST_STEPS).contains(&document.steps) {
+        return Err(refuse(format!("it says {} steps, expected 0 to {MOST_STEPS}", document.steps)));
     }
     let optimizer = OptimizerState { steps: document.steps, slots };
     Ok(TrainState { epochs: document.epochs, graph: now, fake_quants: document.fake_quants, optimizer, best })
+}
+
+/// That a tensor holds numbers alone; else what is wrong.
+pub(super) fn require_finite(key: &str, tensor: &Tensor) -> Result<(), String> {
+    match tensor.data.iter().find(|v| !v.is_finite()) {
+        Some(odd) => Err(format!("`{key}` holds {odd}")),
+        None => Ok(()),
+    }
 }
 
 fn name(graph: &Graph, param: &crate::graph::ParamRef<'_>) -> String {

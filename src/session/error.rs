@@ -48,6 +48,13 @@ pub enum SessionError {
     NoLabels { path: String, what: &'static str },
     #[error("{path}: no image is held out to measure on: add a valid/ folder, or more images a class")]
     NothingHeldOut { path: String },
+    #[error(
+        "{path}: its images are no longer there: was the folder moved, or the disk unplugged? Bring it back and run this step \
+         again; what was done before stays, and a training that kept checkpoints goes on from the last one"
+    )]
+    DataGone { path: String },
+    #[error("the recipe's `{key}` is {found}, expected {expected}")]
+    Choice { key: &'static str, found: usize, expected: &'static str },
     #[error("{path}: none of its images could be read")]
     NothingToSee { path: String },
     #[error("the network's output is not a number: check the weights and the preprocessing (mean, std)")]

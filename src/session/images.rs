@@ -1,6 +1,8 @@
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::data::{Augment, Preprocess, Skipped, Split, shuffled};
+use super::Opened;
+use crate::data::{Augment, Skipped, Split, shuffled};
 use crate::train::{BatchSource, LabelledBatch};
 
 /// Pixels by which training moves an image at most, for each 32 of its side.
@@ -8,15 +10,18 @@ const SHIFT_PER_32: usize = 2;
 
 /// A split as training takes it.
 pub(super) struct Images<'a> {
-    pub split: &'a Split,
-    pub preprocess: Preprocess,
+    split: &'a Split,
+    opened: &'a Opened,
     /// Files that could not be read, as often as they were met.
     pub skipped: RefCell<Vec<Skipped>>,
+    /// Set where the data is no longer there: then training is to stop.
+    gone: &'a AtomicBool,
 }
 
 impl<'a> Images<'a> {
-    pub fn new(split: &'a Split, preprocess: Preprocess) -> Self {
-        Self { split, preprocess, skipped: RefCell::default() }
+    /// A split of `opened`.
+    pub fn new(split: &'a Split, opened: &'a Opened, gone: &'a AtomicBool) -> Self {
+        Self { split, opened, skipped: RefCell::default(), gone }
     }
 }
 
@@ -35,10 +40,14 @@ impl BatchSource for Images<'_> {
         batch: usize,
         augment: Option<u64>,
     ) -> Box<dyn Iterator<Item = LabelledBatch> + '_> {
-        let shift = SHIFT_PER_32 * self.preprocess.size / 32;
+        let preprocess = &self.opened.preprocess;
+        let shift = SHIFT_PER_32 * preprocess.size / 32;
         let augment = augment.map(|seed| Augment { flip: true, shift, seed });
-        let batches = self.split.batches(order, batch, &self.preprocess, augment);
+        let batches = self.split.batches(order, batch, preprocess, augment);
         Box::new(batches.map(|b| {
+            if self.opened.require_there(b.len(), &b.skipped).is_err() {
+                self.gone.store(true, Ordering::Relaxed);
+            }
             self.skipped.borrow_mut().extend(b.skipped);
             LabelledBatch { images: b.images, labels: b.labels }
         }))

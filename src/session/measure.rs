@@ -142,6 +142,7 @@ pub(super) fn accuracy_of(
     let split = &opened.dataset.valid;
     let (mut right, mut seen) = (0, 0);
     for batch in split.batches((0..split.len()).collect(), BATCH, &opened.preprocess, None) {
+        opened.require_there(batch.len(), &batch.skipped)?;
         ask(seen, &batch.skipped)?;
         if batch.is_empty() {
             continue;
@@ -195,9 +196,5 @@ pub(super) fn latency_ms(
 /// # Errors
 /// Those of writing it.
 pub fn float_bytes(graph: &Graph, near: &Path) -> Result<u64, SessionError> {
-    let path = near.with_extension(format!("float-{}.tmp", std::process::id()));
-    let bytes = weights::write_safetensors(&path, graph, false);
-    // It was written only to be measured; a leftover would be litter, not a failure.
-    let _ = std::fs::remove_file(&path);
-    Ok(bytes?)
+    Ok(weights::safetensors_bytes(near, graph)?)
 }

@@ -101,8 +101,8 @@ pub use worker::Worker;
 
 // What the faces of a session need of the rooms below it.
 pub use crate::analysis::{
-    Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, LayerSensitivity, Neighbours, Owed, PairBound,
-    Saturation, Sensitivity, Sums, SweepScore, Sweeps, Verdicts, wilson,
+    ClassDrop, Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, LayerSensitivity, Neighbours, Owed,
+    PairBound, Saturation, Sensitivity, Sums, SweepScore, Sweeps, Verdicts, wilson,
 };
 pub use crate::buffers::{OutOfMemory, caught};
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
@@ -121,4 +121,5 @@ pub use crate::quant::{
 pub use crate::train::{
     EpochReport, FakeQuantRange, Frozen, Optimizer, QatConfig, RangeReport, Score, TrainConfig, TrainEvent,
 };
+pub use crate::weights::{write_file, write_new_file};
 pub use crate::zoo::{ModelConfig, ModelId};

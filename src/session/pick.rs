@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub struct Opened {
     pub classes: usize,
     /// What the data is called in messages.
     pub source: String,
+    /// Where it is, if it is in no memory.
+    path: Option<PathBuf>,
     /// Files that turned out to be no image, each named once, with the reason.
     unreadable: Arc<Mutex<BTreeMap<String, String>>>,
 }
@@ -99,7 +102,24 @@ impl Opened {
             preprocess,
             classes,
             source: source_name(source),
+            path: if let Source::Path(path) = source { Some(path.clone()) } else { None },
             unreadable: Arc::default(),
+        }
+    }
+
+    /// That the images are still there: of a batch, how many were read and which were not. One that is damaged is left
+    /// out; where all are gone the disk was unplugged, and what would be measured on the rest tells nothing.
+    ///
+    /// # Errors
+    /// [`SessionError::DataGone`].
+    pub(super) fn require_there(&self, read: usize, skipped: &[Skipped]) -> Result<(), SessionError> {
+        if skipped.is_empty() {
+            return Ok(());
+        }
+        let gone = || read == 0 && skipped.iter().all(|file| !Path::new(&file.name).exists());
+        match &self.path {
+            Some(path) if !path.exists() || gone() => Err(SessionError::DataGone { path: self.source.clone() }),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -1,5 +1,5 @@
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -7,12 +7,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Measured, Recipe, Side, Stage};
+use crate::weights::{self, WeightsError};
 
 /// A run's file is a few kilobytes; what is larger is none.
 const LARGEST: u64 = 1 << 20;
 /// How a run's file begins, so that no other JSON is taken for one.
 const FORMAT: &str = "octet-run";
 const VERSION: u32 = 1;
+/// A file with a greater number in its name is none of ours.
+const MOST_RUNS: usize = 1 << 40;
 
 /// A folder in which every saved run is kept: `runs/0001-resnet18.json` and so on, one JSON file each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,16 +127,14 @@ impl Project {
             move |source| ProjectError::Write { path, source }
         };
         fs::create_dir_all(&folder).map_err(wrong(&folder))?;
+        weights::clear_folder(&folder);
         let taken = numbered(&folder).map_err(wrong(&folder))?.into_iter().map(|(n, _)| n).max().unwrap_or(0);
         let mut number = taken + 1;
         loop {
             let path = folder.join(format!("{number:04}-{}.json", run.recipe.model));
-            // The name is taken first, so that two programs at work in one folder never write the same file.
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(_) => {
-                    write_json(&path, run).map_err(wrong(&path))?;
-                    return Ok((number, path));
-                }
+            // Two programs at work in one folder never write the same file, and a name is there once its file is whole.
+            match weights::write_new_file(&path, &json(run).map_err(wrong(&path))?) {
+                Ok(()) => return Ok((number, path)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(e) => return Err(wrong(&path)(e)),
             }
@@ -177,7 +178,8 @@ impl Project {
 pub(super) fn read(path: &Path) -> Result<Run, ProjectError> {
     let run: Run = read_json(path)?;
     if run.format != FORMAT || run.version != VERSION {
-        let detail = format!("it says {} {}, expected {FORMAT} {VERSION}", run.format, run.version);
+        let found = weights::legible(&run.format);
+        let detail = format!("it says {found} {}, expected {FORMAT} {VERSION}", run.version);
         return Err(ProjectError::Format { path: path.to_owned(), detail });
     }
     Ok(run)
@@ -186,12 +188,14 @@ pub(super) fn read(path: &Path) -> Result<Run, ProjectError> {
 /// Reads a small JSON file of a project.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ProjectError> {
     let unreadable = |source| ProjectError::Read { path: path.to_owned(), source };
-    let format = |detail: String| ProjectError::Format { path: path.to_owned(), detail };
+    let format = |detail: String| ProjectError::Format { path: path.to_owned(), detail: weights::legible(&detail) };
     let bytes = fs::metadata(path).map_err(unreadable)?.len();
     if bytes > LARGEST {
         return Err(format(format!("it has {bytes} bytes, one has a few thousand")));
     }
-    serde_json::from_slice(&fs::read(path).map_err(unreadable)?).map_err(|e| format(e.to_string()))
+    let text = String::from_utf8(fs::read(path).map_err(unreadable)?).map_err(|e| format(e.to_string()))?;
+    weights::require_unique_keys(&text).map_err(|e| format(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| format(e.to_string()))
 }
 
 /// Files that are named as a run's, with their numbers.
@@ -201,22 +205,23 @@ fn numbered(folder: &Path) -> io::Result<Vec<(usize, PathBuf)>> {
         let path = entry?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         let number = name.strip_suffix(".json").and_then(|n| n.split_once('-')).and_then(|(n, _)| n.parse().ok());
-        found.extend(number.map(|n| (n, path)));
+        found.extend(number.filter(|n| *n < MOST_RUNS).map(|n| (n, path)));
     }
     Ok(found)
 }
 
-/// Writes a small JSON file beside its place and moves it there.
+/// Writes a small JSON file, whole or not at all.
 pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    weights::write_file(path, &json(value)?).map(drop).map_err(|e| match e {
+        WeightsError::Write { source, .. } => source,
+        other => io::Error::other(other.to_string()),
+    })
+}
+
+fn json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
-    let written =
-        fs::File::create(&temporary).and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
-    written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
-        // The half-written file is of no use to anybody.
-        let _ = fs::remove_file(&temporary);
-    })
+    Ok(text)
 }
 
 #[cfg(test)]

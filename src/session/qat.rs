@@ -1,6 +1,8 @@
 //! Step 5 of the second method: training with fake quantization in place.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::error::TRAINING;
@@ -36,8 +38,9 @@ impl Session {
         let opened = before.opened.clone();
         opened.require_labels(TRAINING)?;
         let graph = self.base(Step::Calibrate)?.graph().clone();
-        let images = Images::new(&opened.dataset.train, opened.preprocess);
-        let held_out = Images::new(&opened.dataset.valid, opened.preprocess);
+        let gone = AtomicBool::new(false);
+        let images = Images::new(&opened.dataset.train, &opened, &gone);
+        let held_out = Images::new(&opened.dataset.valid, &opened, &gone);
         let valid = (!held_out.is_empty()).then_some(&held_out as &dyn BatchSource);
         let training = QatTraining { train: TrainConfig { seed: self.recipe.seed, ..training.train }, ..training };
         self.recipe.method = Method::Qat(training);
@@ -46,7 +49,10 @@ impl Session {
         let control = to.control;
         let mut failed = None;
         let mut save = |state: &crate::train::TrainState| {
-            failed = failed.take().or(self.keep(state).err());
+            // An epoch without all of its images is none to go on from.
+            if !gone.load(Ordering::Relaxed) {
+                failed = failed.take().or(self.keep(state).err());
+            }
         };
         let run = Training {
             graph: &graph,
@@ -65,8 +71,11 @@ impl Session {
                 (to.emit)(Event::Training(event));
             },
             Some(&mut save),
-            &|| control.checkpoint(),
+            &|| if gone.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { control.checkpoint() },
         )?;
+        if gone.load(Ordering::Relaxed) {
+            return Err(SessionError::DataGone { path: opened.source.clone() });
+        }
         for skipped in [&images.skipped, &held_out.skipped] {
             to.unreadable(&opened, &skipped.borrow());
         }

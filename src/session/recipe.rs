@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Method, PreprocessChoice, Repairs};
+use super::{Method, PreprocessChoice, Repairs, SessionError};
 use crate::data::Source;
 use crate::quant::QConfig;
 use crate::train::TrainConfig;
@@ -74,6 +74,21 @@ pub struct Calibration {
 impl Default for Calibration {
     fn default() -> Self {
         Self { batches: 32, batch: 32, foresee: false }
+    }
+}
+
+impl Calibration {
+    /// That there is something to see.
+    ///
+    /// # Errors
+    /// [`SessionError::Choice`].
+    pub(super) fn check(&self) -> Result<(), SessionError> {
+        for (key, found) in [("calibration.batches", self.batches), ("calibration.batch", self.batch)] {
+            if found == 0 {
+                return Err(SessionError::Choice { key, found, expected: "1 or more" });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn recipe_text(recipe: &Recipe) -> Result<String, toml::ser::Error> {
 /// # Errors
 /// [`RecipeError`]
 pub fn read_recipe(path: &Path) -> Result<Recipe, RecipeError> {
-    let format = |detail: String| RecipeError::Format { path: path.to_owned(), detail };
+    let format = |detail: String| RecipeError::Format { path: path.to_owned(), detail: weights::legible(&detail) };
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
     match extension.as_str() {
         "toml" => from_toml(&text(path)?).map_err(format),

@@ -220,6 +220,7 @@ impl Session {
 
     pub(super) fn open(&mut self, recipe: Recipe, to: &mut Reporter<'_>) -> Result<(), SessionError> {
         let start = Instant::now();
+        recipe.calibration.check()?;
         let published = match &recipe.weights {
             WeightsChoice::File(path) => catalog()?.recognize(recipe.model, path),
             WeightsChoice::Automatic | WeightsChoice::Train => None,

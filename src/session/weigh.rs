@@ -1,7 +1,9 @@
 //! Step 2: weights from a file, from Octet itself, or by training.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::error::TRAINING;
@@ -237,14 +239,20 @@ impl Session {
             Stage::Weighted { graph, .. } => graph.clone(),
             _ => self.base(Step::Weights)?.graph().clone(),
         };
-        let images = Images::new(&opened.dataset.train, opened.preprocess);
-        let held_out = Images::new(&opened.dataset.valid, opened.preprocess);
+        let gone = AtomicBool::new(false);
+        let images = Images::new(&opened.dataset.train, &opened, &gone);
+        let held_out = Images::new(&opened.dataset.valid, &opened, &gone);
         let valid = (!held_out.is_empty()).then_some(&held_out as &dyn BatchSource);
         let config = TrainConfig { seed: self.recipe.seed, ..config };
         self.recipe.train = config;
         let resumed = self.resumed(&graph, to)?;
         let mut failed = None;
-        let mut save = |state: &TrainState| failed = failed.take().or(self.keep(state).err());
+        let mut save = |state: &TrainState| {
+            // An epoch without all of its images is none to go on from.
+            if !gone.load(Ordering::Relaxed) {
+                failed = failed.take().or(self.keep(state).err());
+            }
+        };
         let control = to.control;
         let run = Training {
             graph: &graph,
@@ -263,8 +271,11 @@ impl Session {
                 (to.emit)(Event::Training(event));
             },
             Some(&mut save),
-            &|| control.checkpoint(),
+            &|| if gone.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { control.checkpoint() },
         )?;
+        if gone.load(Ordering::Relaxed) {
+            return Err(SessionError::DataGone { path: opened.source.clone() });
+        }
         if let Some(error) = failed {
             to.warn(format!("No checkpoint was kept: {error}."));
         }

@@ -68,12 +68,15 @@ impl Default for TrainConfig {
     }
 }
 
+/// More than anybody trains.
+const MOST_EPOCHS: usize = 1_000_000;
+
 impl TrainConfig {
     /// Refuses what cannot work.
     pub(super) fn check(&self) -> Result<(), TrainError> {
         let refuse = |name, found: String, expected| Err(TrainError::Config { name, found, expected });
-        if self.epochs == 0 {
-            return refuse("epochs", self.epochs.to_string(), "1 or more");
+        if self.epochs == 0 || self.epochs > MOST_EPOCHS {
+            return refuse("epochs", self.epochs.to_string(), "1 to 1,000,000");
         }
         if self.batch < 2 {
             return refuse("batch size", self.batch.to_string(), "2 or more: batch norm needs a variance");

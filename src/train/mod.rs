@@ -80,8 +80,10 @@ pub enum TrainError {
     #[error("found label {label}, but the model has {classes} classes: build it with as many as the data has")]
     Label { label: usize, classes: usize },
     /// Nothing to train on.
-    #[error("there are no labelled images to train on")]
-    Empty,
+    #[error(
+        "found {found} labelled images to train on that can be read, expected two or more: batch norm needs a variance"
+    )]
+    Empty { found: usize },
     /// A setting that cannot be used.
     #[error("{name} is {found}: expected {expected}")]
     Config { name: &'static str, found: String, expected: &'static str },

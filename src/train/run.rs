@@ -76,7 +76,7 @@ impl Training<'_> {
     ///
     /// # Errors
     /// [`TrainError::Diverged`] for a loss that is no number, [`TrainError::Label`] for a label without a logit,
-    /// [`TrainError::Empty`], [`TrainError::Config`], [`TrainError::Resume`], and [`TrainError::Exec`] where the graph does
+    /// [`TrainError::Empty`] for fewer than two, [`TrainError::Config`], [`TrainError::Resume`], and [`TrainError::Exec`] where the graph does
     /// not run.
     pub fn run(
         &self,
@@ -94,6 +94,9 @@ impl Training<'_> {
             let Some(train) = run.epoch(epoch, report, checkpoint)? else {
                 return run.outcome(best, epoch, true);
             };
+            if train.total == 0 {
+                return Err(TrainError::Empty { found: 0 });
+            }
             let (now, fake_quants) = run.snapshot()?;
             let score = match self.valid {
                 Some(valid) => match self.score(&now, fake_quants.as_ref(), valid, checkpoint)? {
@@ -118,8 +121,8 @@ impl Training<'_> {
 
     fn check(&self) -> Result<(), TrainError> {
         self.config.check()?;
-        if self.source.is_empty() {
-            return Err(TrainError::Empty);
+        if self.source.len() < 2 {
+            return Err(TrainError::Empty { found: self.source.len() });
         }
         if let Some(qat) = self.qat {
             qat.check()?;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     WeightsError,
     file::{read_all, write_atomic},
+    require_unique_keys,
     safe::{self, Raw},
     torch::format_error,
 };
@@ -45,6 +46,7 @@ pub fn read_checkpoint(path: &Path) -> Result<Checkpoint, WeightsError> {
     let (_, header) = SafeTensors::read_metadata(&data).map_err(|e| refuse(&e.to_string()))?;
     let entry = header.metadata().as_ref().and_then(|m| m.get(ENTRY));
     let entry = entry.ok_or_else(|| refuse("its metadata has no state of a training"))?;
+    require_unique_keys(entry).map_err(|e| refuse(&e.to_string()))?;
     let document = serde_json::from_str(entry).map_err(|e| refuse(&e.to_string()))?;
     let tensors = tensors.iter().map(|(key, tensor)| (key.to_owned(), tensor.clone())).collect();
     Ok(Checkpoint { document, tensors })

@@ -21,6 +21,7 @@ mod torch_int8;
 mod torch_pickle;
 mod torch_qat;
 mod torch_write;
+mod unique;
 
 use std::{io, path::Path};
 
@@ -28,13 +29,15 @@ use crate::graph::GraphError;
 
 pub use checkpoint::{Checkpoint, read_checkpoint, write_checkpoint};
 pub use dict::StateDict;
-pub use file::write_file;
+pub use file::{clear_folder, write_file, write_new_file};
 pub use load::{caution, classes, load, load_without_head};
 pub use quantized::{AnyDict, Int8State, QuantizedDict};
-pub use safe::write_safetensors;
+pub use safe::{safetensors_bytes, write_safetensors};
+pub use torch::legible;
 pub use torch_int8::write_torch_int8;
 pub use torch_qat::{QatLayout, QatState, qat_layout, qat_state};
 pub use torch_write::write_torch;
+pub use unique::require_unique_keys;
 
 /// Why weights could not be read, written or used. Each message is one sentence that names the file and the key.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +105,7 @@ impl KeyErrors {
 
     fn describe(&self) -> String {
         let misshapen = self.misshapen.iter().map(|(k, found, expected)| format!("`{k}` {found:?}, not {expected:?}"));
-        let quoted = |keys: &[String]| keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>();
+        let quoted = |keys: &[String]| keys.iter().map(|k| format!("`{}`", legible(k))).collect::<Vec<_>>();
         let parts = [
             list("missing", &quoted(&self.missing)),
             list("surplus", &quoted(&self.surplus)),

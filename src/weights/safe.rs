@@ -1,11 +1,12 @@
-use std::{borrow::Cow, path::Path};
+use std::{borrow::Cow, fmt::Display, path::Path, sync::Arc};
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, View, serialize};
 
 use super::{
     StateDict, WeightsError,
-    file::{read_all, write_atomic},
+    file::{measured, read_all, write_atomic},
+    require_unique_keys,
     torch::format_error,
 };
 use crate::graph::{Graph, Tensor};
@@ -21,7 +22,8 @@ pub(super) fn read_bytes(path: &Path, data: &[u8]) -> Result<StateDict, WeightsE
     let mut entries = Vec::new();
     for (key, view) in file.tensors() {
         let bytes = view.data();
-        let values: Vec<f32> = match view.dtype() {
+        // Collected where they stay: a vector would be copied.
+        let values: Arc<[f32]> = match view.dtype() {
             Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
@@ -37,9 +39,20 @@ pub(super) fn read_bytes(path: &Path, data: &[u8]) -> Result<StateDict, WeightsE
 
 /// The header, verified against the length of the data.
 pub(super) fn parse<'a>(path: &Path, data: &'a [u8]) -> Result<SafeTensors<'a>, WeightsError> {
-    SafeTensors::deserialize(data).map_err(|e| {
+    let damaged = |e: &dyn Display| {
         format_error(path, format!("is not a whole safetensors file ({e}): damaged, truncated or of another kind"))
-    })
+    };
+    let file = SafeTensors::deserialize(data).map_err(|e| damaged(&e))?;
+    // The crate takes the last of two entries of one name.
+    require_unique_keys(header(data).unwrap_or_default()).map_err(|e| damaged(&e))?;
+    Ok(file)
+}
+
+/// The header's text; nothing where the file is too short for it.
+fn header(data: &[u8]) -> Option<&str> {
+    let (len, rest) = data.split_first_chunk::<8>()?;
+    let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+    std::str::from_utf8(rest.get(..len)?).ok()
 }
 
 /// Writes the float parameters of `graph` under torchvision's keys. With `half`, weights of convolutions and linear
@@ -48,6 +61,19 @@ pub(super) fn parse<'a>(path: &Path, data: &'a [u8]) -> Result<SafeTensors<'a>, 
 /// # Errors
 /// [`WeightsError::Write`]; [`WeightsError::NotFinite`] for a value that is no number, or beyond float16's 65,504.
 pub fn write_safetensors(path: &Path, graph: &Graph, half: bool) -> Result<u64, WeightsError> {
+    write_atomic(path, &[&serialized(path, graph, half)?])
+}
+
+/// Length of the file that [`write_safetensors`] would write without `half`, from one that is really written beside `near`
+/// and removed again.
+///
+/// # Errors
+/// As [`write_safetensors`].
+pub fn safetensors_bytes(near: &Path, graph: &Graph) -> Result<u64, WeightsError> {
+    measured(near, &serialized(near, graph, false)?)
+}
+
+fn serialized(path: &Path, graph: &Graph, half: bool) -> Result<Vec<u8>, WeightsError> {
     let mut tensors = Vec::new();
     for param in graph.params() {
         let key = graph.key(&param);
@@ -67,8 +93,7 @@ pub fn write_safetensors(path: &Path, graph: &Graph, half: bool) -> Result<u64, 
     }
     // One entry alone keeps the header's bytes the same from run to run: the crate's map has no order.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
-    let bytes = serialize(tensors, Some(metadata)).map_err(|e| format_error(path, e.to_string()))?;
-    write_atomic(path, &[&bytes])
+    serialize(tensors, Some(metadata)).map_err(|e| format_error(path, e.to_string()))
 }
 
 /// A tensor as the safetensors crate writes it.

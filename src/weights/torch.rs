@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{BufReader, Read},
     path::Path,
+    sync::Arc,
 };
 
 use half::{bf16, f16};
@@ -20,19 +21,38 @@ use crate::graph::{QTensor, Tensor};
 const NESTED: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
 
 /// The pickle of a state dict is a few hundred bytes a tensor.
-const MAX_PICKLE: u64 = 256 << 20;
+const MAX_PICKLE: u64 = 16 << 20;
 
 /// Values that expanded (stride 0) or shared tensors may take beyond the bytes of the file.
-const EXPANDED: usize = 1 << 24;
+const EXPANDED: usize = 1 << 20;
 
+/// Bytes that compressed storages may take beyond those of the file. `torch.save` does not compress.
+const INFLATED: usize = 4 << 20;
+
+/// What is wrong with a file. Names out of it may be anything: what is no text is escaped, what is long is cut.
 pub(super) fn format_error(path: &Path, detail: impl Into<String>) -> WeightsError {
-    WeightsError::Format { path: path.display().to_string(), detail: detail.into() }
+    WeightsError::Format { path: path.display().to_string(), detail: legible(&detail.into()) }
+}
+
+/// The same text, which may be out of a file, without control characters, and not longer than a sentence may be.
+pub fn legible(text: &str) -> String {
+    const LONGEST: usize = 600;
+    let mut out = String::new();
+    for c in text.chars() {
+        if out.len() > LONGEST {
+            return out + "…";
+        }
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 pub(super) fn pickle_error(path: &Path, error: PickleError) -> WeightsError {
     match error {
-        PickleError::Global(global) => WeightsError::Global { path: path.display().to_string(), global },
-        PickleError::Truncated | PickleError::Opcode { .. } | PickleError::Malformed { .. } => {
+        PickleError::Global(global) => {
+            WeightsError::Global { path: path.display().to_string(), global: legible(&global) }
+        }
+        PickleError::Truncated | PickleError::Endless | PickleError::Opcode { .. } | PickleError::Malformed { .. } => {
             format_error(path, error.to_string())
         }
     }
@@ -60,6 +80,7 @@ pub(super) fn read(path: &Path) -> Result<QuantizedDict, WeightsError> {
 fn read_zip(path: &Path) -> Result<QuantizedDict, WeightsError> {
     let file = File::open(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })?;
     let bytes = file.metadata().map_or(0, |m| m.len());
+    let mut unread = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(INFLATED);
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| {
         format_error(path, format!("its zip archive is damaged or truncated ({e}); save or download it again"))
     })?;
@@ -77,6 +98,10 @@ fn read_zip(path: &Path) -> Result<QuantizedDict, WeightsError> {
     let fetch = |storage: &StorageRef| {
         let name = format!("{root}data/{}", storage.key);
         let len = byte_len(path, storage)?;
+        // What is compressed may claim a thousand times the file.
+        unread = unread.checked_sub(len).ok_or_else(|| {
+            format_error(path, format!("storage `{name}` has {len} bytes: its storages are longer than the file"))
+        })?;
         let raw = entry(path, &mut archive, &name, len as u64)?;
         if raw.len() == len {
             return Ok(raw);
@@ -94,7 +119,8 @@ fn entry(
     limit: u64,
 ) -> Result<Vec<u8>, WeightsError> {
     let file = archive.by_name(name).map_err(|e| format_error(path, format!("`{name}` in its archive: {e}")))?;
-    let mut content = Vec::new();
+    // At most what is allowed: what the archive says may be anything.
+    let mut content = Vec::with_capacity(usize::try_from(file.size().min(limit)).unwrap_or(0) + 1);
     file.take(limit.saturating_add(1))
         .read_to_end(&mut content)
         .map_err(|e| format_error(path, format!("`{name}` in its archive is damaged: {e}")))?;
@@ -172,8 +198,9 @@ impl<'a, F: FnMut(&StorageRef) -> Result<Vec<u8>, WeightsError>> Reader<'a, F> {
         };
         let (storage, len) = self.fetch(key, view)?;
         let element = storage.element;
-        let values = gather(view, element.width(), &self.storages[storage], len, |raw| element.decode(raw));
-        Ok(Tensor::new(view.shape.clone(), values))
+        let raw = &self.storages[storage];
+        let values = gather(view, element.width(), raw, len, 0.0, |raw| element.decode(raw));
+        Ok(Tensor { shape: view.shape.clone(), data: values })
     }
 
     /// A weight: qint8, symmetric, per tensor or per output channel.
@@ -210,8 +237,8 @@ impl<'a, F: FnMut(&StorageRef) -> Result<Vec<u8>, WeightsError>> Reader<'a, F> {
         if storage.element != ElementType::I8 {
             return Err(format_error(self.path, format!("`{key}` is {:?}, expected qint8", storage.element)));
         }
-        let data = gather(view, 1, &self.storages[storage], len, |raw| raw[0] as i8);
-        Ok(QTensor { shape: view.shape.clone(), data: data.into(), scales: scales.into() })
+        let data = gather(view, 1, &self.storages[storage], len, 0, |raw| raw[0] as i8);
+        Ok(QTensor { shape: view.shape.clone(), data, scales: scales.into() })
     }
 
     /// Sees to it that the storage of a view is there; how many values the view has.
@@ -258,12 +285,20 @@ fn view_len(tensor: &TensorRef, storage: &StorageRef) -> Option<usize> {
 }
 
 /// The view's values in row-major order. The caller has checked that it lies within `raw`.
-fn gather<T>(view: &TensorRef, width: usize, raw: &[u8], len: usize, decode: impl Fn(&[u8]) -> T) -> Vec<T> {
-    let mut values = Vec::with_capacity(len);
+fn gather<T: Copy>(
+    view: &TensorRef,
+    width: usize,
+    raw: &[u8],
+    len: usize,
+    zero: T,
+    decode: impl Fn(&[u8]) -> T,
+) -> Arc<[T]> {
+    // Filled where it stays: a vector would be copied.
+    let mut values: Arc<[T]> = std::iter::repeat_n(zero, len).collect();
     let mut index = vec![0; view.shape.len()];
     let mut at = view.offset;
-    for _ in 0..len {
-        values.push(decode(&raw[at * width..(at + 1) * width]));
+    for value in Arc::get_mut(&mut values).into_iter().flatten() {
+        *value = decode(&raw[at * width..(at + 1) * width]);
         for axis in (0..index.len()).rev() {
             index[axis] += 1;
             at += view.stride[axis];

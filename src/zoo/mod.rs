@@ -55,6 +55,12 @@ pub struct ModelConfig {
 /// The smallest image that every model of the zoo takes.
 pub const MIN_SIZE: usize = 32;
 
+/// The largest image, in pixels a side.
+pub const MAX_SIZE: usize = 4096;
+
+/// The most classes: three times those of ImageNet-21k. A head of them has half a gigabyte.
+pub const MAX_CLASSES: usize = 1 << 16;
+
 /// A configuration no model can be built with, or a name that no model bears.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ZooError {
@@ -69,6 +75,14 @@ pub enum ZooError {
     Size {
         /// As asked.
         found: usize,
+    },
+    /// More than any data has.
+    #[error("{classes} classes of images of {size} px: expected at most {MAX_CLASSES}, of {MAX_SIZE} px")]
+    TooLarge {
+        /// As asked.
+        classes: usize,
+        /// As asked.
+        size: usize,
     },
     /// No classes.
     #[error("a classifier needs at least one class")]
@@ -158,7 +172,7 @@ impl From<ModelId> for String {
 /// Builds the float graph, parameters at zero (batch norm at the identity): [`init`] or a state dict fills them.
 ///
 /// # Errors
-/// [`ZooError::Size`] under [`MIN_SIZE`] pixels, [`ZooError::Classes`] for none.
+/// [`ZooError::Size`] under [`MIN_SIZE`] pixels, [`ZooError::Classes`] for none, [`ZooError::TooLarge`].
 pub fn build(model: ModelId, config: ModelConfig) -> Result<Graph, ZooError> {
     let ModelConfig { classes, size } = config;
     if size < MIN_SIZE {
@@ -166,6 +180,9 @@ pub fn build(model: ModelId, config: ModelConfig) -> Result<Graph, ZooError> {
     }
     if classes == 0 {
         return Err(ZooError::Classes);
+    }
+    if classes > MAX_CLASSES || size > MAX_SIZE {
+        return Err(ZooError::TooLarge { classes, size });
     }
     let input = Shape::new(3, size, size);
     let name = model.name();

@@ -47,6 +47,7 @@ def main():
                 from_torch.check_apart(octet, model, folder)
                 from_torch.check_qat(octet, model, folder)
                 code_of.check(octet, model, folder)
+                code_of.check_qat(octet, model, folder)
             print(f"{model}: {time.time() - start:.0f} s", flush=True)
     print("All checks passed.")
 

@@ -2,7 +2,8 @@
 
 Weights and zero points must be the same integers. Scales come from float sums: Octet's are in the order of PyTorch's kernels
 with AVX-512, and on another CPU PyTorch's own differ in the last bits, which random weights make as large as they like in the
-logits: those are told, not judged. That equal scales give equal logits is `to_torch.check`'s.
+logits: those are told, not judged. That equal scales give equal logits is `to_torch.check`'s. Of training with fake
+quantization the code is executed, and what it wrote must be the same integers in Octet.
 """
 
 import os
@@ -12,28 +13,39 @@ import sys
 import numpy as np
 import torch
 
-from common import AS_THEY_ARE, SIZE, pictures, twin
+from common import AS_THEY_ARE, SIZE, equal, pictures, plain, twin
+from to_torch import converted
 
 IMAGES = 32
 
 
-def check(octet, model, folder):
+def start(model, folder):
+    """Random weights, and images in two classes."""
     weights, data = folder / "code.pth", folder / "data"
     torch.save(twin(model, classes=2).state_dict(), weights)
     for split, seed in (("train", 31), ("valid", 32)):
         for label in ("a", "b"):
-            (data / split / label).mkdir(parents=True)
+            (data / split / label).mkdir(parents=True, exist_ok=True)
             pictures(data / split / label, IMAGES // 2, SIZE, seed * 10 + (label == "b"))
-    file, recipe = folder / "code.octet.safetensors", folder / "code.toml"
-    # One batch of all images: whatever order a loader shuffles them into, observers see the same.
-    octet.run("ptq", "--model", model, "--weights", weights, "--data", data, *AS_THEY_ARE, "--calibration-batches", "1",
-              "--batch", IMAGES, "--observer", "minmax", "--out", file, "--save-recipe", recipe)
+    return ["--model", model, "--weights", weights, "--data", data, *AS_THEY_ARE, "--batch", IMAGES]
+
+
+def execute(octet, model, folder, recipe):
+    """The script of a recipe, run as it stands; the state dict that it wrote."""
     script = folder / "script.py"
     script.write_text(octet.text("code", recipe))
     run = subprocess.run([sys.executable, "-W", "ignore", script.name], cwd=folder, stderr=subprocess.PIPE, text=True,
                          env={**os.environ, "OMP_NUM_THREADS": "2"})
     assert run.returncode == 0, f"{script.read_text()}\n{run.stderr[-2000:]}"
-    state = folder / f"{model}_int8.pth"
+    return folder / f"{model}_int8.pth"
+
+
+def check(octet, model, folder):
+    file, recipe = folder / "code.octet.safetensors", folder / "code.toml"
+    # One batch of all images: whatever order a loader shuffles them into, observers see the same.
+    octet.run("ptq", *start(model, folder), "--calibration-batches", "1", "--observer", "minmax", "--out", file,
+              "--save-recipe", recipe)
+    state = execute(octet, model, folder, recipe)
     paths, _ = pictures(folder, seed=33)
     ours = octet.logits(file, paths)
     theirs = octet.logits(state, paths, "--model", model, *AS_THEY_ARE)
@@ -42,6 +54,18 @@ def check(octet, model, folder):
     apart = np.abs(ours - theirs)
     print(f"{model} code, executed: {(apart == 0).mean():.2%} of {ours.size} logits on the same level, worst {apart.max()} apart",
           flush=True)
+
+
+def check_qat(octet, model, folder):
+    recipe = folder / "qat.toml"
+    octet.run("qat", *start(model, folder), "--epochs", "1", "--out", folder / "qat.octet.safetensors", "--save-recipe", recipe)
+    state = execute(octet, model, folder, recipe)
+    net = converted(model, classes=2)
+    net.load_state_dict(torch.load(state, weights_only=True), strict=True)
+    paths, pixels = pictures(folder, seed=33)
+    with torch.no_grad():
+        theirs = net(plain(pixels)).numpy()
+    equal(octet.logits(state, paths, "--model", model, *AS_THEY_ARE), theirs, f"{model} QAT code, executed")
 
 
 def compare(octet, file, model, folder, state):

@@ -11,11 +11,11 @@ from common import AS_THEY_ARE, CLASSES, SIZE, equal, pictures, plain, twin
 BUILDERS = ["shufflenet_v2_x0_5", "resnet18", "resnet50", "mobilenet_v3_large"]
 
 
-def converted(model):
+def converted(model, classes=CLASSES):
     """A converted twin with other numbers in it than those that are to be loaded."""
     if model in BUILDERS and not model.startswith("mobilenet"):
-        return getattr(torchvision.models.quantization, model)(weights=None, quantize=True, num_classes=CLASSES)
-    net = twin(model, seed=5)
+        return getattr(torchvision.models.quantization, model)(weights=None, quantize=True, num_classes=classes)
+    net = twin(model, classes, seed=5)
     net.fuse_model(is_qat=False)
     net.qconfig = get_default_qconfig("x86")
     prepare(net, inplace=True)

@@ -13,7 +13,7 @@ use crate::app::theme::{self, Tone};
 use crate::app::workbench::Workbench;
 use crate::session::{
     Command, CommandKind, Enough, Goal, LayerSensitivity, ObserverSweep, Outcome, Promise, PromiseOf, Recipe, Repair,
-    Sensitivity, Step, Sweeping, Sweeps, View, roundable,
+    Sensitivity, Step, Sweeping, Sweeps, Verdicts, View, roundable,
 };
 
 /// Held-out images that the sweeps see.
@@ -191,6 +191,9 @@ fn where_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 ],
             );
             prose(ui, &says);
+            if let Some(table) = drops(v, view) {
+                whole_table_ui(ui, "classes that lose most", &table);
+            }
         }
     }
     sweep_ui(ui, bench, view);
@@ -239,6 +242,22 @@ fn where_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
              cards: Cards say, Suspicion."
         ),
     );
+}
+
+/// The classes that lose most, where any does.
+fn drops(verdicts: &Verdicts, view: &View) -> Option<Table> {
+    const CLASSES: usize = 5;
+    let labels = &view.stage()?.opened().dataset.labels;
+    let losing = verdicts.drops().into_iter().take(CLASSES).filter(|drop| drop.share() > 0.0);
+    let rows: Vec<[String; 5]> = losing
+        .map(|drop| {
+            let of = |right: u32| number::percent(f64::from(right) / f64::from(drop.images.max(1)));
+            let label = labels.get(drop.class).cloned().unwrap_or_else(|| drop.class.to_string());
+            let points = format!("{:.1}", 100.0 * drop.share());
+            [label, drop.images.to_string(), of(drop.right[0]), of(drop.right[1]), points]
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Table::new(["class", "images", "float", "int8", "points lost"], rows))
 }
 
 /// Weights alone against activations alone.

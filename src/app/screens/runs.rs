@@ -16,7 +16,7 @@ use crate::app::plot::{Kind, chart_inks, draw_chart_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::chart::{self, Chart, Form, Group, Value};
-use crate::session::{CommandKind, KeptRun, Probe, Project, Run, View, published_sizes, wilson};
+use crate::session::{CommandKind, KeptRun, Probe, Project, Run, View, published_sizes, wilson, write_file};
 
 const LINE: f32 = theme::ROW;
 /// Columns that a narrow window leaves out.
@@ -350,7 +350,7 @@ fn save(runs: &[&KeptRun], kind: Kind, folder: &Path) -> Result<String, String> 
         .map_err(|e| format!("{}: cannot be made: {e}; name another folder", folder.display()))?;
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
-        std::fs::write(&path, bytes).map_err(|e| format!("{}: cannot be written: {e}", path.display()))
+        write_file(&path, bytes).map(drop).map_err(|e| e.to_string())
     };
     let inks = chart_inks(theme::palette_of(eframe::egui::Theme::Light));
     let names = ["size", "accuracy", "time"];

@@ -28,7 +28,7 @@ pub(super) struct Layout {
 }
 
 /// The kernels count an activation's bytes in 32 bits.
-const LARGEST: usize = u32::MAX as usize;
+pub(super) const LARGEST: usize = u32::MAX as usize;
 
 impl Layout {
     /// With `fusing`, a layer whose only user is a point-wise function, and a concatenation whose only user is a channel

@@ -1,6 +1,6 @@
 use super::{
     arena::{self, Need},
-    layout::{Layout, Role, is_border, is_int8, reads_image},
+    layout::{LARGEST, Layout, Role, is_border, is_int8, reads_image},
     step::{Layer, Place, Step, StepOp},
 };
 use crate::{
@@ -14,6 +14,13 @@ use crate::{
 /// The steps of a graph in order, and the bytes of the arena they work in.
 pub(super) fn lower(graph: &Graph, layout: &Layout, kernels: &Kernels) -> Result<(Vec<Step>, usize), ExecError> {
     let (places, bytes) = places(graph, layout);
+    let all = bytes.saturating_add(tables(graph));
+    if all > LARGEST {
+        let Some(largest) = graph.nodes.iter().max_by_key(|n| n.shape.len()) else { return Ok((Vec::new(), 0)) };
+        let detail =
+            format!("the network takes {all} bytes for one image, more than this engine's 4 GiB: give it smaller ones");
+        return Err(refuse(largest, &detail));
+    }
     let mut steps: Vec<Step> = Vec::new();
     for (id, node) in graph.iter() {
         match layout.roles[id.index()] {
@@ -38,6 +45,13 @@ pub(super) fn lower(graph: &Graph, layout: &Layout, kernels: &Kernels) -> Result
         steps.push(Step { node: output, computes: output, op, inputs, output: place, zero_point: 0, completes });
     }
     Ok((steps, bytes))
+}
+
+/// Bytes that say where the windows of a layer start and its outputs go: `kernels::Gemm` keeps 8 a pixel, and makes 24 of
+/// the largest.
+fn tables(graph: &Graph) -> usize {
+    let layers = graph.nodes.iter().filter(|n| is_int8(n) && n.op.weight().is_some());
+    layers.map(|n| 24 * n.shape.pixels()).fold(0, usize::saturating_add)
 }
 
 /// Where the levels of every node lie; a buffer lives from its owner to the last node that reads it or a view of it.
@@ -202,7 +216,13 @@ fn lower_layer(cx: &Context<'_>, id: NodeId, computes: NodeId) -> Result<Layer, 
                 _ => Layer::Table(table),
             }
         }
-        Op::BatchNorm2d(bn) => Layer::Affine(affine(bn, input(0)?, q)),
+        Op::BatchNorm2d(bn) => {
+            let affine = affine(bn, input(0)?, q);
+            if let Some(odd) = affine.multiplier.iter().chain(&affine.offset).find(|v| !v.is_finite()) {
+                return Err(refuse(node, &format!("its variances and scales give {odd}")));
+            }
+            Layer::Affine(affine)
+        }
         Op::MaxPool2d(p) => Layer::MaxPool(MaxPool { kernel: p.kernel, stride: p.stride, padding: p.padding }),
         Op::AdaptiveAvgPool2d => Layer::AveragePool(levels(false)),
         Op::MeanHw => Layer::Mean { scale: q.scale, levels: levels(false) },
@@ -213,8 +233,11 @@ fn lower_layer(cx: &Context<'_>, id: NodeId, computes: NodeId) -> Result<Layer, 
         }
         Op::Mul => {
             let (a, b) = (input(0)?, input(1)?);
-            let zero_points = [a.zero_point, b.zero_point];
-            Layer::Mul(Mul { zero_points, multiplier: a.scale * b.scale / q.scale, levels: levels(false) })
+            let (zero_points, multiplier) = ([a.zero_point, b.zero_point], a.scale * b.scale / q.scale);
+            if !multiplier.is_finite() {
+                return Err(refuse(node, &format!("its scales are too far apart: they give {multiplier}")));
+            }
+            Layer::Mul(Mul { zero_points, multiplier, levels: levels(false) })
         }
         Op::ChannelShuffle { groups } => match cx.graph.node(computes) {
             Node { op: Op::Cat, inputs, .. } => Layer::Interleave([
@@ -306,5 +329,12 @@ fn requant(
     let scales: Vec<f32> = (0..weight.shape[0]).map(|c| weight.scale(c)).collect();
     let levels = Levels::new(to.zero_point, to.qmax, relu);
     let bias = bias.map(|b| &b.data[..]);
-    Ok(Requant::of((from.scale, from.zero_point), &scales, bias, to.scale, levels))
+    let requant = Requant::of((from.scale, from.zero_point), &scales, bias, to.scale, levels);
+    // Products of scales that are each a number may be none.
+    match requant.bias.iter().chain(&requant.multiplier).find(|v| !v.is_finite()) {
+        Some(odd) => {
+            Err(refuse(cx.graph.node(id), &format!("its scales and biases are too far apart: they give {odd}")))
+        }
+        None => Ok(requant),
+    }
 }

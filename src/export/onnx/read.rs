@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use super::{OPSET, proto, tensor};
+use super::{OPSET, fields, proto, tensor};
 use crate::{
     export::ExportError,
     graph::{
@@ -22,6 +22,7 @@ const MAX_ACTIVATION: usize = 1 << 28;
 /// # Errors
 /// Damaged bytes, and any node, attribute or form that Octet does not write, by its name.
 pub fn decode(bytes: &[u8]) -> Result<Graph, ExportError> {
+    fields::require_few(bytes).map_err(ExportError::Decode)?;
     let model = proto::Model::decode(bytes).map_err(|e| ExportError::Decode(e.to_string()))?;
     let opset = model.opset_import.iter().find(|o| o.domain.as_deref().unwrap_or("").is_empty());
     let version = opset.and_then(|o| o.version);

@@ -1,8 +1,8 @@
 use std::{arch::x86_64::*, cell::RefCell, ops::Range};
 
 use super::{
-    gemm_panel::{Excess, Panel, Windows},
-    gemm_weights::{Block, GemmWeights, LANES},
+    gemm_panel::{Excess, Panel, Tiles, TilesOf, Windows},
+    gemm_weights::{Block, GemmWeights, LANES, Quads},
     lanes::{Bounds, Constants, requantize},
 };
 use crate::kernels::{Gemm, Kernels, shared::Shared};
@@ -58,31 +58,27 @@ struct Job<'a> {
     output: &'a Shared<'a>,
 }
 
-/// Some pixels of a panel.
-#[derive(Clone, Copy)]
-struct Tile<'a> {
+/// What the tiles of a panel share that are multiplied by one block.
+struct Strip<'a> {
     block: Block<'a>,
-    /// The first pixel in the layer.
-    pixel: usize,
-    /// And in the panel.
-    row: usize,
+    bounds: Bounds,
+    panel: &'a Panel,
+    /// The panel's first pixel in the layer.
+    first: usize,
+    /// Whether the block's channels are as many as its lanes.
+    is_whole: bool,
 }
 
-/// Where a tile reads its levels.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    /// In the input: none is larger than the narrow tiles take.
-    Input,
-    Panel(&'a Panel),
-}
-
-/// Calls a function of one tile, with its numbers of rows and of vectors as constants.
-macro_rules! by_size {
-    ($job:ident . $f:ident ($tile:expr, $source:expr), $rows:expr, $width:expr, [$($n:literal)+]) => {
-        match ($rows, $width) {
-            $(($n, 2) => $job.$f::<$n, 2>($tile, $source),)+
-            $(($n, 1) => $job.$f::<$n, 1>($tile, $source),)+
-            size => unreachable!("a tile of {size:?}"),
+/// Calls a function of some tiles, with their number of rows as a constant.
+macro_rules! by_rows {
+    ($rows:expr, $job:ident . $f:ident :: <$width:ident> ($($argument:expr),*)) => {
+        match $rows {
+            1 => $job.$f::<1, $width>($($argument),*),
+            2 => $job.$f::<2, $width>($($argument),*),
+            3 => $job.$f::<3, $width>($($argument),*),
+            4 => $job.$f::<4, $width>($($argument),*),
+            5 => $job.$f::<5, $width>($($argument),*),
+            rows => unreachable!("a tile of {rows} rows"),
         }
     };
 }
@@ -102,133 +98,207 @@ impl Job<'_> {
             let starts = &layer.windows[first..][..count];
             let (step, size) = (weights.run(), weights.window());
             let windows = Windows { starts, runs: &layer.runs, run: layer.run, step, size };
-            let tiles = count.div_ceil(ROWS);
+            let tiles = Tiles::new(count, ROWS);
             // SAFETY: every window lies in the input with `SLACK` behind.
             unsafe { panel.fill_tiles(&windows, tiles, input) };
             for block in blocks.clone().map(|b| weights.block(b)) {
-                for tile in 0..tiles {
-                    // Tiles of even height.
-                    let pixel = count * tile / tiles;
-                    let rows = count * (tile + 1) / tiles - pixel;
-                    let (source, row) = match panel.row(tile) {
-                        Some(row) => (Source::Panel(panel), row),
-                        None => (Source::Input, 0),
-                    };
-                    let tile = Tile { block, pixel: first + pixel, row };
-                    // SAFETY: as this function's; the panel was filled above.
-                    unsafe { by_size!(self.tile(tile, source), rows, block.constants.len(), [1 2 3 4 5 6]) }
+                let width = block.constants.len();
+                let strip = Strip {
+                    block,
+                    bounds: Bounds::new(layer.requant.levels),
+                    panel,
+                    first,
+                    is_whole: layer.out_channels - block.first >= LANES * width,
+                };
+                // SAFETY: as this function's; the panel was filled above.
+                unsafe {
+                    match width {
+                        1 => self.run_strip::<1>(&strip, tiles),
+                        2 => self.run_strip::<2>(&strip, tiles),
+                        3 => self.run_strip::<3>(&strip, tiles),
+                        width => unreachable!("a block of {width} vectors"),
+                    }
                 }
             }
         }
     }
 
-    /// `N` pixels times `8 * WIDTH` channels.
+    /// # Safety
+    /// As [`Job::run`]; the panel must hold the tiles.
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    unsafe fn run_strip<const WIDTH: usize>(&self, strip: &Strip<'_>, tiles: Tiles) {
+        for (tiles, rows) in tiles.by_rows() {
+            // SAFETY: as this function's.
+            unsafe { by_rows!(rows, self.run_tiles::<WIDTH>(strip, tiles)) }
+        }
+    }
+
+    /// Tiles of `N` pixels times `8 * WIDTH` channels.
     ///
     /// # Safety
-    /// As [`Job::run`]; the panel must hold the tile's pixels.
-    #[inline]
+    /// As [`Job::run_strip`].
+    #[inline(never)]
     #[target_feature(enable = "avx2")]
-    unsafe fn tile<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, source: Source<'_>) {
-        let block = &tile.block;
-        let constants: &[Constants; WIDTH] = block.constants.try_into().expect("as wide as the tile");
-        let size = self.weights.window();
-        let mut starts = [[_mm256_setzero_si256(); WIDTH]; N];
-        for row in &mut starts {
-            for (sum, constants) in row.iter_mut().zip(constants) {
-                // SAFETY: 32 bytes, aligned by the layout of `Constants`.
-                *sum = unsafe { _mm256_load_si256(constants.start.as_ptr().cast()) };
+    unsafe fn run_tiles<const N: usize, const WIDTH: usize>(&self, strip: &Strip<'_>, tiles: TilesOf) {
+        let quads = Quantities::of(&strip.block, strip.block.places);
+        let rows = &strip.panel.rows()[tiles.range.clone()];
+        let first = strip.first + tiles.pixel;
+        // Where windows start in the input, and where levels go.
+        let windows = self.layer.windows[first..][..N * rows.len()].as_chunks::<N>().0;
+        let places = self.layer.places[first..][..N * rows.len()].as_chunks::<N>().0;
+        for (tile, ((row, windows), places)) in rows.iter().zip(windows).zip(places).enumerate() {
+            // SAFETY: the input holds the windows, with a quad at each of the block's places; the pixels' channels lie in
+            // the output, and nobody else writes them.
+            unsafe {
+                if row.is_none() && strip.is_whole {
+                    let windows = windows.map(|start| self.input.as_ptr().add(start as usize));
+                    let sums = add_narrow::<N, WIDTH, false>(starts(&strip.block), &quads, windows);
+                    self.store(strip, sums, places);
+                } else {
+                    self.rare_tile::<N, WIDTH>(strip, first + N * tile, *row);
+                }
             }
-        }
-        let mut windows = [self.input.as_ptr(); N];
-        // SAFETY: the input, or else the panel, holds `N` windows, with a quad at each of the block's offsets.
-        unsafe {
-            let offsets = match source {
-                Source::Input => {
-                    let places: &[u32; N] = self.layer.windows[tile.pixel..][..N].try_into().expect("as many");
-                    for (window, start) in windows.iter_mut().zip(places) {
-                        *window = window.add(*start as usize);
-                    }
-                    block.places
-                }
-                Source::Panel(panel) => {
-                    if let Some(wide) = panel.wide() {
-                        add_wide(&mut starts, block, wide[tile.row * size..].as_ptr(), size);
-                        return self.store(tile, starts);
-                    }
-                    let excess = panel.excess(tile.row..tile.row + N);
-                    if !excess.is_empty() {
-                        add_excess(&mut starts, block, excess, tile.row);
-                    }
-                    let narrow = panel.narrow()[tile.row * size..].as_ptr();
-                    for (row, window) in windows.iter_mut().enumerate() {
-                        *window = narrow.add(row * size);
-                    }
-                    block.offsets
-                }
-            };
-            let sums = add_narrow(starts, block, windows, offsets);
-            self.store(tile, sums);
         }
     }
 
+    /// A tile that has large levels, which are read in the panel from row `row` on, or fewer channels than lanes.
+    ///
     /// # Safety
-    /// As [`Job::tile`].
+    /// As [`Job::run_strip`].
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    unsafe fn rare_tile<const N: usize, const WIDTH: usize>(&self, strip: &Strip<'_>, pixel: usize, row: Option<u32>) {
+        let Strip { block, panel, .. } = strip;
+        let mut sums = starts::<N, WIDTH>(block);
+        // SAFETY: the input, or else the panel, holds `N` windows, with a quad at each of the block's offsets.
+        unsafe {
+            let (windows, offsets) = match row {
+                None => {
+                    let starts: &[u32; N] = self.layer.windows[pixel..][..N].try_into().expect("as many");
+                    (starts.map(|start| self.input.as_ptr().add(start as usize)), block.places)
+                }
+                Some(row) => {
+                    let (row, size) = (row as usize, self.weights.window());
+                    if let Some(wide) = panel.wide() {
+                        add_wide(&mut sums, block, wide[row * size..].as_ptr(), size);
+                        return self.store_rare(strip, &sums, pixel);
+                    }
+                    let excess = panel.excess(row..row + N);
+                    if !excess.is_empty() {
+                        add_excess(&mut sums, block, excess, row);
+                    }
+                    let narrow = panel.narrow()[row * size..].as_ptr();
+                    (std::array::from_fn(|row| narrow.add(row * size)), block.offsets)
+                }
+            };
+            sums = add_narrow::<N, WIDTH, true>(sums, &Quantities::of(block, offsets), windows);
+            self.store_rare(strip, &sums, pixel);
+        }
+    }
+
+    /// Sums to levels, as many channels as lanes.
+    ///
+    /// # Safety
+    /// The features of this module; the channels of each place must lie in the output, and nobody else write them.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn store<const N: usize, const WIDTH: usize>(&self, tile: Tile<'_>, sums: [[__m256i; WIDTH]; N]) {
-        let bounds = Bounds::new(self.layer.requant.levels);
-        let constants: &[Constants; WIDTH] = tile.block.constants.try_into().expect("as wide as the tile");
-        let first = tile.block.first;
-        let channels = (self.layer.out_channels - first).min(LANES * WIDTH);
-        let places: &[u32; N] = self.layer.places[tile.pixel..][..N].try_into().expect("as many as rows");
+    unsafe fn store<const N: usize, const WIDTH: usize>(
+        &self,
+        strip: &Strip<'_>,
+        sums: [[__m256i; WIDTH]; N],
+        places: &[u32; N],
+    ) {
+        let bounds = strip.bounds;
+        let constants: &[Constants; WIDTH] = strip.block.constants.try_into().expect("as wide as the tile");
+        let first = strip.block.first;
         // `narrow` leaves the two halves of each vector in either half.
         let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         let at_once = 4 / WIDTH;
         for row in (0..N).step_by(at_once) {
             let mut levels = [_mm256_setzero_si256(); 4];
-            for (i, level) in levels.iter_mut().enumerate() {
+            for (i, level) in levels.iter_mut().enumerate().take(at_once * WIDTH) {
                 if row + i / WIDTH < N {
                     *level = requantize(sums[row + i / WIDTH][i % WIDTH], &constants[i % WIDTH], bounds);
                 }
             }
             let bytes = _mm256_permutevar8x32_epi32(bounds.narrow(levels), order);
             let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-            let rows = if WIDTH == 2 {
-                [low, high, low, high]
-            } else {
-                [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)]
+            let rows = match WIDTH {
+                1 => [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)],
+                2 => [low, high, low, high],
+                _ => [low; 4],
             };
             for (i, levels) in rows.into_iter().enumerate().take(at_once) {
                 if row + i < N {
-                    // SAFETY: the pixel's channels lie in the output, and no other thread writes them.
+                    // SAFETY: as this function's.
                     unsafe {
                         let to = self.output.as_mut_ptr().add(places[row + i] as usize + first);
-                        if channels < LANES * WIDTH {
-                            store_some(levels, to, channels);
-                        } else if WIDTH == 2 {
-                            _mm_storeu_si128(to.cast(), levels);
-                        } else {
+                        if WIDTH == 1 {
                             _mm_storel_epi64(to.cast(), levels);
+                        } else {
+                            _mm_storeu_si128(to.cast(), levels);
+                        }
+                        if WIDTH == 3 {
+                            _mm_storel_epi64(to.add(2 * LANES).cast(), high);
                         }
                     }
                 }
             }
         }
     }
+
+    /// Sums to levels, of a rare tile.
+    ///
+    /// # Safety
+    /// As [`Job::run_strip`].
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store_rare<const WIDTH: usize>(&self, strip: &Strip<'_>, sums: &[[__m256i; WIDTH]], pixel: usize) {
+        let Strip { block, bounds, .. } = strip;
+        let channels = (self.layer.out_channels - block.first).min(LANES * WIDTH);
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        for (sums, place) in sums.iter().zip(&self.layer.places[pixel..]) {
+            let mut levels = [_mm256_setzero_si256(); 4];
+            for ((level, sum), constants) in levels.iter_mut().zip(sums).zip(block.constants) {
+                *level = requantize(*sum, constants, *bounds);
+            }
+            let mut bytes = [0; 4 * LANES];
+            // SAFETY: 32 bytes; the pixel's channels lie in the output, and nobody else writes them.
+            unsafe {
+                _mm256_storeu_si256(
+                    bytes.as_mut_ptr().cast(),
+                    _mm256_permutevar8x32_epi32(bounds.narrow(levels), order),
+                );
+                let to = self.output.as_mut_ptr().add(*place as usize + block.first);
+                to.copy_from_nonoverlapping(bytes.as_ptr(), channels);
+            }
+        }
+    }
 }
 
-/// The first `count` bytes of `levels`.
-///
-/// # Safety
-/// The features of this module; as many bytes from `to` on are the caller's.
-#[inline(never)]
+/// Where the sums of a tile start.
+#[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn store_some(levels: __m128i, to: *mut u8, count: usize) {
-    let mut bytes = [0; 16];
-    // SAFETY: 16 bytes; `to` as this function's.
-    unsafe {
-        _mm_storeu_si128(bytes.as_mut_ptr().cast(), levels);
-        to.copy_from_nonoverlapping(bytes.as_ptr(), count.min(16));
+fn starts<const N: usize, const WIDTH: usize>(block: &Block<'_>) -> [[__m256i; WIDTH]; N] {
+    let constants: &[Constants; WIDTH] = block.constants.try_into().expect("as wide as the tile");
+    // SAFETY: 32 bytes, aligned by the layout of `Constants`.
+    [std::array::from_fn(|v| unsafe { _mm256_load_si256(constants[v].start.as_ptr().cast()) }); N]
+}
+
+/// The quads of a block in their order, and where the levels of each lie in a window.
+struct Quantities<'a> {
+    quads: *const Quads,
+    fours: &'a [[u32; 4]],
+    pairs: &'a [[u32; 2]],
+    singles: &'a [u32],
+}
+
+impl<'a> Quantities<'a> {
+    fn of(block: &Block<'a>, offsets: &'a [u32]) -> Self {
+        let (fours, offsets) = offsets.split_at(4 * block.groups.fours);
+        let (pairs, singles) = offsets.split_at(2 * block.groups.pairs);
+        Self { quads: block.quads.as_ptr(), fours: fours.as_chunks().0, pairs: pairs.as_chunks().0, singles }
     }
 }
 
@@ -239,19 +309,16 @@ unsafe fn store_some(levels: __m128i, to: *mut u8, count: usize) {
 /// The features of this module; four levels must be readable at each of the offsets, one a quad, from each window.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
+unsafe fn add_narrow<const N: usize, const WIDTH: usize, const COPIED: bool>(
     mut sums: [[__m256i; WIDTH]; N],
-    block: &Block<'_>,
+    quantities: &Quantities<'_>,
     windows: [*const u8; N],
-    offsets: &[u32],
 ) -> [[__m256i; WIDTH]; N] {
     let ones = _mm256_set1_epi16(1);
-    let mut quads = block.quads.as_ptr();
-    let (fours, offsets) = offsets.split_at(4 * block.groups.fours);
-    let (pairs, singles) = offsets.split_at(2 * block.groups.pairs);
+    let mut quads = quantities.quads;
     // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
     unsafe {
-        for offsets in fours.as_chunks::<4>().0 {
+        for offsets in quantities.fours {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let mut four = [_mm256_setzero_si256(); WIDTH];
                 for (quad, offset) in offsets.iter().enumerate() {
@@ -268,7 +335,7 @@ unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
             }
             quads = quads.add(4 * WIDTH);
         }
-        for offsets in pairs.as_chunks::<2>().0 {
+        for offsets in quantities.pairs {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = windows[row].add(offsets[0] as usize).cast::<i32>().read_unaligned();
                 let y = windows[row].add(offsets[1] as usize).cast::<i32>().read_unaligned();
@@ -281,7 +348,7 @@ unsafe fn add_narrow<const N: usize, const WIDTH: usize>(
             }
             quads = quads.add(2 * WIDTH);
         }
-        for offset in singles {
+        for offset in quantities.singles {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = windows[row].add(*offset as usize).cast::<i32>().read_unaligned();
                 let x = _mm256_set1_epi32(x);

@@ -22,6 +22,45 @@ pub(super) struct Panel {
     tiles: Vec<Option<u32>>,
 }
 
+/// How some pixels are divided into tiles of even height, the taller ones first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tiles {
+    count: usize,
+    rows: usize,
+    taller: usize,
+}
+
+impl Tiles {
+    /// `pixels` in tiles of at most `most`.
+    pub(super) fn new(pixels: usize, most: usize) -> Self {
+        let count = pixels.div_ceil(most);
+        Self { count, rows: pixels / count.max(1), taller: pixels % count.max(1) }
+    }
+
+    /// Which pixels each has.
+    pub(super) fn iter(self) -> impl Iterator<Item = Range<usize>> {
+        let start = move |tile: usize| tile * self.rows + tile.min(self.taller);
+        (0..self.count).map(move |tile| start(tile)..start(tile + 1))
+    }
+
+    /// Those of one height together, with it.
+    pub(super) fn by_rows(self) -> impl Iterator<Item = (TilesOf, usize)> {
+        let Self { count, rows, taller } = self;
+        let tall = TilesOf { range: 0..taller, pixel: 0 };
+        let rest = TilesOf { range: taller..count, pixel: taller * (rows + 1) };
+        [(tall, rows + 1), (rest, rows)].into_iter().filter(|(tiles, _)| !tiles.range.is_empty())
+    }
+}
+
+/// Tiles of one height.
+#[derive(Clone, Debug)]
+pub(super) struct TilesOf {
+    /// Of the panel's tiles.
+    pub(super) range: Range<usize>,
+    /// The first one's first pixel in the panel.
+    pub(super) pixel: usize,
+}
+
 /// What a level has beyond [`NARROW`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Excess {
@@ -83,21 +122,20 @@ impl Panel {
         }
     }
 
-    /// Copies the windows of those tiles, `tiles` of even height in all, that have levels above [`NARROW`].
+    /// Copies the windows of those tiles that have levels above [`NARROW`].
     ///
     /// # Safety
     /// As [`Panel::fill`].
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn fill_tiles(&mut self, windows: &Windows<'_>, tiles: usize, input: &[u8]) {
+    pub(super) unsafe fn fill_tiles(&mut self, windows: &Windows<'_>, tiles: Tiles, input: &[u8]) {
         self.tiles.clear();
         if windows.are_all_narrow(input) {
-            return self.tiles.resize(tiles, None);
+            return self.tiles.resize(tiles.count, None);
         }
         let mut copied = std::mem::take(&mut self.starts);
         copied.clear();
-        for tile in 0..tiles {
-            let share = |tile: usize| windows.starts.len() * tile / tiles;
-            let starts = &windows.starts[share(tile)..share(tile + 1)];
+        for tile in tiles.iter() {
+            let starts = &windows.starts[tile];
             if (Windows { starts, ..*windows }).are_narrow(input) {
                 self.tiles.push(None);
             } else {
@@ -112,9 +150,9 @@ impl Panel {
         self.starts = copied;
     }
 
-    /// Where the windows of a tile are in the panel; nothing where they can be read from the input.
-    pub(super) fn row(&self, tile: usize) -> Option<usize> {
-        self.tiles[tile].map(|row| row as usize)
+    /// Of each tile, where its windows are in the panel, or nothing where they can be read from the input.
+    pub(super) fn rows(&self) -> &[Option<u32>] {
+        &self.tiles
     }
 
     pub(super) fn narrow(&self) -> &[u8] {
@@ -274,7 +312,7 @@ impl Panel {
 /// Whether no level exceeds [`NARROW`].
 #[inline]
 #[target_feature(enable = "avx2")]
-fn are_narrow(levels: &[u8]) -> bool {
+pub(super) fn are_narrow(levels: &[u8]) -> bool {
     let Some(end) = levels.last_chunk::<32>() else { return _mm256_movemask_epi8(load(levels)) == 0 };
     let mut any = _mm256_setzero_si256();
     for levels in levels.as_chunks::<32>().0 {

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::lanes::Constants;
 use crate::kernels::Requant;
 
@@ -8,7 +10,8 @@ pub(super) const NARROW: u8 = 127;
 /// The products of one lane must not exceed 16 bits: so much may its positive, or its negative, weights make.
 const MOST: i32 = i16::MAX as i32 / NARROW as i32;
 
-/// Weights of a dense layer: blocks of one or two vectors (8 or 16 output channels); in a block, for every four levels of
+/// Weights of a dense layer: blocks of two vectors (16 output channels), the last of one or three where their number is odd;
+/// in a block, for every four levels of
 /// the window, one [`Quads`] a vector.
 ///
 /// The order of a block's quads is its own: first those that can be added four by four in 16 bits without overflow, whatever
@@ -86,8 +89,9 @@ impl GemmWeights {
             quads_in_window,
             run: filled,
         };
-        for first in (0..vectors).step_by(2) {
-            let width = (vectors - first).min(2);
+        for index in 0..blocks(vectors) {
+            let Range { start: first, end } = block_vectors(index, vectors);
+            let width = end - first;
             let block: Vec<Quads> = (0..quads_in_window * width)
                 .map(|at| {
                     let (quad, vector) = (at / width, first + at % width);
@@ -123,7 +127,7 @@ impl GemmWeights {
     }
 
     pub(super) fn block(&self, index: usize) -> Block<'_> {
-        let vectors = 2 * index..(2 * index + 2).min(self.constants.len());
+        let vectors = block_vectors(index, self.constants.len());
         let quads = self.quads_in_window;
         Block {
             quads: &self.quads[vectors.start * quads..vectors.end * quads],
@@ -131,10 +135,21 @@ impl GemmWeights {
             places: &self.places[index * quads..][..quads],
             slots: &self.slots[index * quads..][..quads],
             groups: self.groups[index],
-            constants: &self.constants[vectors],
-            first: 2 * index * LANES,
+            constants: &self.constants[vectors.clone()],
+            first: vectors.start * LANES,
         }
     }
+}
+
+/// How many blocks that many vectors make.
+fn blocks(vectors: usize) -> usize {
+    (vectors / 2).max(1)
+}
+
+/// The vectors of a block.
+fn block_vectors(index: usize, vectors: usize) -> Range<usize> {
+    let end = if index + 1 == blocks(vectors) { vectors } else { 2 * index + 2 };
+    2 * index..end
 }
 
 /// An order of a block's quads, and how many groups of it can be summed in 16 bits.

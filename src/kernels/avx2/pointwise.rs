@@ -220,6 +220,17 @@ fn add_short(wide: &mut [__m256i; 2], short: __m256i) {
     wide[1] = _mm256_add_epi32(wide[1], _mm256_cvtepu16_epi32(_mm256_extracti128_si256::<1>(short)));
 }
 
+/// Which byte of a plane's sixteen goes to byte `16 part + i` of 48: `[part][plane][i]`.
+const INTERLEAVE: [[[i8; 16]; 3]; 3] = {
+    let mut orders = [[[-1; 16]; 3]; 3];
+    let mut at = 0;
+    while at < 48 {
+        orders[at / 16][at % 3][at % 16] = (at / 3) as i8;
+        at += 1;
+    }
+    orders
+};
+
 /// `out[3 i + p] = planes[p][i]`.
 ///
 /// # Panics
@@ -228,14 +239,9 @@ fn add_short(wide: &mut [__m256i; 2], short: __m256i) {
 pub(in crate::kernels) fn interleave_planes(planes: [&[u8]; 3], out: &mut [u8]) {
     let len = planes[0].len();
     assert!(planes.iter().all(|p| p.len() == len) && out.len() == 3 * len);
-    // Which byte of a plane's sixteen goes to byte `16 part + i` of 48.
-    let order = |part: usize, plane: usize| -> [i8; 16] {
-        std::array::from_fn(|i| if (16 * part + i) % 3 == plane { ((16 * part + i) / 3) as i8 } else { -1 })
-    };
-    let orders: [[[i8; 16]; 3]; 3] = std::array::from_fn(|part| std::array::from_fn(|plane| order(part, plane)));
     let whole = len / 16 * 16;
     for at in (0..whole).step_by(16) {
-        for (part, orders) in orders.iter().enumerate() {
+        for (part, orders) in INTERLEAVE.iter().enumerate() {
             let mut bytes = _mm_setzero_si128();
             for (plane, order) in planes.iter().zip(orders) {
                 // SAFETY: 16 bytes each, the plane's from a multiple of 16 within its whole ones.

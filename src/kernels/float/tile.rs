@@ -18,6 +18,9 @@ static NOTHING: [f32; MOST_CHANNELS] = [0.0; MOST_CHANNELS];
 /// half cycle with a latency of four keeps going, and no more than fit AVX2's sixteen registers with the weights.
 pub(super) const PIXELS: [usize; 4] = [0, 8, 6, 3];
 
+/// Vectors of sums of the largest tile.
+const MOST_SUMS: usize = 12;
+
 /// Output channels of the widest panel: three vectors of AVX-512.
 const WIDEST: usize = 48;
 
@@ -219,6 +222,13 @@ per_level! {
                     weight = weight.add(V * LANES);
                 }
             }
+            // Out of the registers at once: a loop that asks for the sums by number would keep them in memory all along.
+            let mut done = [0.0_f32; MOST_SUMS * LANES];
+            for r in 0..R {
+                for v in 0..V {
+                    store(done.as_mut_ptr().add((r * V + v) * LANES), sums[r][v]);
+                }
+            }
             // The last panel may be wider than the output.
             let whole = to.count == V * LANES;
             let mut part = [0.0_f32; WIDEST];
@@ -230,7 +240,7 @@ per_level! {
                 let target = if whole { out } else { part.as_mut_ptr() };
                 for v in 0..V {
                     let target = target.add(v * LANES);
-                    let mut sum = sums[r][v];
+                    let mut sum = load(done.as_ptr().add((r * V + v) * LANES));
                     match s.sum {
                         Sum::FromBias => {}
                         Sum::PlusBias => sum = add(sum, load(s.bias.as_ptr().add(v * LANES))),

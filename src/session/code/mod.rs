@@ -4,11 +4,12 @@ mod images;
 mod qat;
 mod qconfig;
 mod script;
+mod training;
 
 pub use self::script::torch_script;
 
 use self::images::{dataset, transform};
-use super::{CommandKind, Optimizer, Preprocess, Recipe, Stage, Step, View, WeightsChoice, WeightsOrigin};
+use super::{CommandKind, Preprocess, Recipe, Stage, Step, View, WeightsChoice, WeightsOrigin};
 use crate::zoo::ModelId;
 
 /// What the code is for.
@@ -46,13 +47,13 @@ impl<'a> CodeJob<'a> {
 
 /// The code of one step.
 pub fn torch_code(step: Step, job: &CodeJob<'_>) -> String {
-    if let Some(own) = qat::code(step, job.recipe) {
+    if let Some(own) = qat::code(step, job) {
         return own;
     }
     let model = job.recipe.model;
     match step {
         Step::Stubs => twin(model, job.classes),
-        Step::Weights if job.trained => train(job),
+        Step::Weights if job.trained => training::code(job, &job.recipe.train, ""),
         Step::Weights => {
             let file = match &job.recipe.weights {
                 WeightsChoice::File(path) => path.display().to_string(),
@@ -112,34 +113,6 @@ fn twin(model: ModelId, classes: usize) -> String {
         ),
     };
     format!("import torch\n{made}model.eval()\n")
-}
-
-/// The loop of this training, with its choices.
-fn train(job: &CodeJob<'_>) -> String {
-    let c = job.recipe.train;
-    let optimizer = match c.optimizer {
-        Optimizer::AdamW { weight_decay } => {
-            format!("torch.optim.AdamW(model.parameters(), lr={}, weight_decay={weight_decay})", c.learning_rate)
-        }
-        Optimizer::Sgd { momentum, weight_decay, nesterov } => format!(
-            "torch.optim.SGD(\n    model.parameters(), lr={}, momentum={momentum}, weight_decay={weight_decay}, nesterov={})",
-            c.learning_rate,
-            if nesterov { "True" } else { "False" }
-        ),
-    };
-    let augment = if c.augment { "# Octet also flips and shifts the images at random.\n" } else { "" };
-    let (transform, dataset) = (transform(job.preprocess, &job.recipe.data), dataset(&job.recipe.data));
-    let crate::train::TrainConfig { batch, warmup, epochs, label_smoothing, .. } = c;
-    format!(
-        "{transform}images = torch.utils.data.DataLoader(\n    {dataset},\n    batch_size={batch}, shuffle=True, drop_last=True)\n{augment}\
-         optimizer = {optimizer}\n\nsteps = len(images)\nwarmup = int({warmup} * steps)\n\
-         schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [\n\
-         \x20   torch.optim.lr_scheduler.LinearLR(optimizer, 1e-3, total_iters=warmup),\n\
-         \x20   torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, {epochs} * steps - warmup),\n], [warmup])\n\n\
-         model.train()\nfor epoch in range({epochs}):\n    for x, y in images:\n        optimizer.zero_grad()\n        \
-         loss = torch.nn.functional.cross_entropy(model(x), y, label_smoothing={label_smoothing})\n        loss.backward()\n        \
-         optimizer.step()\n        schedule.step()\nmodel.eval()\n"
-    )
 }
 
 /// The author's own list; with sites switched off, the list of those that are left.

@@ -1,12 +1,13 @@
 //! PyTorch's code of the second method, with the user's choices in it.
 
-use super::super::{Method, QatTraining, Recipe, Step};
+use super::super::{Method, QatTraining, Step};
+use super::{CodeJob, training};
 use crate::graph::ObserverKind;
 use crate::quant::{Override, QConfig};
-use crate::train::Optimizer;
 
 /// The code of a step, where the second method has its own.
-pub(super) fn code(step: Step, recipe: &Recipe) -> Option<String> {
+pub(super) fn code(step: Step, job: &CodeJob<'_>) -> Option<String> {
+    let recipe = job.recipe;
     let Method::Qat(training) = &recipe.method else { return None };
     let model = recipe.model;
     match step {
@@ -18,7 +19,7 @@ pub(super) fn code(step: Step, recipe: &Recipe) -> Option<String> {
                 .to_owned(),
         ),
         Step::Prepare => Some(prepare(&recipe.qconfig)),
-        Step::Calibrate => Some(train(training)),
+        Step::Calibrate => Some(train(job, training)),
         Step::Convert => Some(format!(
             "# Weights become int8, activations uint8. PyTorch's int8 kernels clamp at 255 even where\n\
              # training clamped at 127; Octet's file keeps the clamp of training.\n\
@@ -51,31 +52,20 @@ fn prepare(config: &QConfig) -> String {
     text + "model.train()\nprepare_qat(model, inplace=True)\n"
 }
 
-fn train(qat: &QatTraining) -> String {
+fn train(job: &CodeJob<'_>, qat: &QatTraining) -> String {
     let config = qat.config();
-    let rate = qat.train.learning_rate;
-    let optimizer = match qat.train.optimizer {
-        Optimizer::AdamW { weight_decay } => {
-            format!("AdamW(model.parameters(), lr={rate}, weight_decay={weight_decay})")
-        }
-        Optimizer::Sgd { momentum, weight_decay, nesterov } => format!(
-            "SGD(model.parameters(), lr={rate}, momentum={momentum}, weight_decay={weight_decay}, nesterov={})",
-            if nesterov { "True" } else { "False" }
-        ),
-    };
-    format!(
-        "optimizer = torch.optim.{optimizer}\n\nfor epoch in range({}):\n    model.train()\n    \
-         if epoch >= {}:\n        model.apply(torch.ao.quantization.disable_observer)\n    \
-         if epoch >= {}:\n        model.apply(torch.ao.nn.intrinsic.qat.freeze_bn_stats)\n    \
-         for x, y in images:\n        optimizer.zero_grad()\n        \
-         loss = torch.nn.functional.cross_entropy(model(x), y)\n        loss.backward()\n        optimizer.step()\n",
-        qat.train.epochs, config.freeze_observers, config.freeze_bn
-    )
+    let freeze = format!(
+        "    if epoch >= {}:\n        model.apply(torch.ao.quantization.disable_observer)\n    \
+         if epoch >= {}:\n        model.apply(torch.ao.nn.intrinsic.qat.freeze_bn_stats)\n",
+        config.freeze_observers, config.freeze_bn
+    );
+    training::code(job, &qat.train, &freeze)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Recipe;
     use crate::zoo::ModelId;
 
     #[test]
@@ -84,7 +74,10 @@ mod tests {
         training.train.epochs = 20;
         let mut choices = Recipe { method: Method::Qat(training), ..Recipe::new(ModelId::ResNet18) };
         choices.qconfig.overrides.insert("fc".to_owned(), Override::Float);
-        let of = |step, choices: &Recipe| code(step, choices).unwrap_or_default();
+        let of = |step, recipe: &Recipe| {
+            let job = CodeJob { recipe, classes: 10, preprocess: None, trained: false, sites: Vec::new() };
+            code(step, &job).unwrap_or_default()
+        };
         assert!(of(Step::Fuse, &choices).contains("model.train()\nmodel.fuse_model(is_qat=True)"));
         let prepare = of(Step::Prepare, &choices);
         assert!(
@@ -95,6 +88,7 @@ mod tests {
         assert!(!prepare.contains("per_tensor"), "{prepare}");
         let train = of(Step::Calibrate, &choices);
         assert!(train.contains("range(20)") && train.contains("epoch >= 8") && train.contains("epoch >= 6"), "{train}");
+        assert!(train.contains("images = ") && train.contains("lr=0.0003,"), "{train}");
         choices.qconfig.weight.observer = ObserverKind::MinMax;
         assert!(of(Step::Prepare, &choices).contains("torch.per_tensor_symmetric"));
     }

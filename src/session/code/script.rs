@@ -31,7 +31,7 @@ pub fn torch_script(recipe: &Recipe) -> Result<String, SessionError> {
     };
     let mut script = String::new();
     for step in Step::ALL {
-        let title = step.title();
+        let title = step.title_in(&recipe.method);
         let _ = write!(script, "# {}. {title}\n{}\n", step.index() + 1, torch_code(step, &job));
     }
     Ok(script)

@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     graph::{
-        BatchNorm2d, Conv2d, Graph, Linear, Node, NodeId, Numeric, Op, QParams, QTensor, Shape, Tensor, Weight, check,
+        BatchNorm2d, Conv2d, Graph, Linear, MAX_NODES, Node, NodeId, Numeric, Op, QParams, QTensor, Shape, Tensor,
+        Weight, check,
     },
-    weights::{WeightsError, file::read_all, safe::parse, torch::format_error},
+    weights::{WeightsError, file::read_all, require_unique_keys, safe::parse, torch::format_error},
 };
 
 /// More than any network has; what a hostile file claims beyond is refused before it is computed with.
-const MAX_NODES: usize = 1 << 14;
 const MAX_EXTENT: usize = 1 << 20;
 const MAX_ACTIVATION: usize = 1 << 28;
 
@@ -42,6 +42,7 @@ fn decode(data: &[u8], file: &SafeTensors<'_>) -> Result<(Graph, Meta), String> 
     let json = header.metadata().as_ref().and_then(|m| m.get(ENTRY)).ok_or(
         "is a safetensors file without Octet's metadata: not an int8 file of ours; load it as weights with --weights",
     )?;
+    require_unique_keys(json).map_err(|e| format!("its metadata is damaged: {e}"))?;
     let document: Document = serde_json::from_str(json).map_err(|e| version_error(json, &e))?;
     if document.format != FORMAT {
         return Err(format!("is of format {}, expected {FORMAT}; a newer Octet wrote it", document.format));
@@ -62,6 +63,10 @@ fn decode(data: &[u8], file: &SafeTensors<'_>) -> Result<(Graph, Meta), String> 
         reader.node(row)?;
     }
     let graph = reader.finish()?;
+    let out = graph.node(graph.output()).shape;
+    if out.pixels() != 1 {
+        return Err(format!("its last node has an output of {out}, expected one number a class"));
+    }
     let labels = document.meta.labels.len();
     if labels != 0 && labels != graph.classes() {
         return Err(format!("has {labels} labels for {} classes", graph.classes()));

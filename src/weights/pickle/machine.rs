@@ -1,12 +1,18 @@
 use std::collections::HashMap;
 
-use super::{Global, Id, Object, Pickle, PickleError};
+use super::{Global, Id, MAX_INSTRUCTIONS, Object, Pickle, PickleError};
 
 /// Reads one pickle from the start of `input`.
 pub(super) fn run(input: &[u8]) -> Result<Pickle, PickleError> {
     let mut machine =
         Machine { input, at: 0, objects: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-    while machine.step()? {}
+    let mut instructions = 0;
+    while machine.step()? {
+        instructions += 1;
+        if instructions == MAX_INSTRUCTIONS {
+            return Err(PickleError::Endless);
+        }
+    }
     let root = machine.pop()?;
     Ok(Pickle { objects: machine.objects, root, consumed: machine.at })
 }

@@ -1,11 +1,20 @@
 //! A pickle interpreter that builds plain data and calls nothing.
 //!
 //! Objects live in an arena and refer to each other by position, so sharing costs nothing and nothing recurses. Every
-//! instruction makes at most one object and every length is checked against what is left of the input: memory stays
-//! proportional to the file.
+//! instruction makes at most one object of [`LARGEST_OBJECT`] bytes, there are at most [`MAX_INSTRUCTIONS`], and every
+//! length is checked against what is left of the input: memory is at most three times the pickle and 64 MiB.
 
 mod machine;
 mod rebuild;
+
+/// Instructions of one pickle. A state dict has some 45 a tensor; a checkpoint with an optimizer's state three times as
+/// many.
+pub(super) const MAX_INSTRUCTIONS: usize = 1 << 20;
+
+/// What is larger is kept behind a pointer.
+pub(super) const LARGEST_OBJECT: usize = 32;
+
+const _: () = assert!(size_of::<Object>() <= LARGEST_OBJECT);
 
 /// Position of an object in [`Pickle::objects`].
 pub(super) type Id = usize;
@@ -24,9 +33,9 @@ pub(super) enum Object {
     Tuple(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Global(Global),
-    Storage(StorageRef),
-    Tensor(TensorRef),
-    Quantized(QuantizedRef),
+    Storage(Box<StorageRef>),
+    Tensor(Box<TensorRef>),
+    Quantized(Box<QuantizedRef>),
 }
 
 /// The only names that a pickle may use.
@@ -114,6 +123,8 @@ pub(super) enum PickleError {
     Truncated,
     #[error("its pickle has the instruction {opcode:#04x} at byte {at}, which no state dict needs")]
     Opcode { opcode: u8, at: usize },
+    #[error("its pickle has more than {MAX_INSTRUCTIONS} instructions, which no state dict needs")]
+    Endless,
     #[error("its pickle names `{0}`")]
     Global(String),
     #[error("its pickle is damaged at byte {at}: {what}")]

@@ -8,13 +8,16 @@ use super::{
 /// Dimensions a tensor may have.
 const MAX_RANK: usize = 8;
 
+/// A storage's name is a number. A long one that every tensor repeats would multiply the file.
+const MAX_KEY: usize = 64;
+
 impl Machine<'_> {
     /// `("storage", type, key, location, elements)`; the old format adds a sixth, `None` unless it is a view.
     pub(super) fn persistent(&mut self) -> Done {
         let id = self.pop()?;
         let storage = self.parts(id).and_then(|parts| self.storage(parts));
         let storage = storage.ok_or_else(|| self.malformed("a reference that is no storage"))?;
-        self.push(Object::Storage(storage));
+        self.push(Object::Storage(Box::new(storage)));
         Ok(())
     }
 
@@ -26,7 +29,7 @@ impl Machine<'_> {
             return None;
         };
         let len = self.count(*parts.get(4)?)?;
-        (kind == "storage").then(|| StorageRef { key: key.clone(), element: *element, len })
+        (kind == "storage" && key.len() <= MAX_KEY).then(|| StorageRef { key: key.clone(), element: *element, len })
     }
 
     /// Calls a constructor.
@@ -42,8 +45,8 @@ impl Machine<'_> {
         let Object::Global(global) = &self.objects[function] else { return None };
         match global {
             Global::OrderedDict => parts.is_empty().then(|| Object::Dict(Vec::new())),
-            Global::RebuildTensor => self.tensor(parts).map(Object::Tensor),
-            Global::RebuildQuantized => self.quantized(parts).map(Object::Quantized),
+            Global::RebuildTensor => self.tensor(parts).map(|t| Object::Tensor(Box::new(t))),
+            Global::RebuildQuantized => self.quantized(parts).map(|t| Object::Quantized(Box::new(t))),
             Global::RebuildParameter => {
                 let Object::Tensor(data) = &self.objects[*parts.first()?] else { return None };
                 Some(Object::Tensor(data.clone()))
