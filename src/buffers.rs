@@ -10,8 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Buffers below this are taken as any other.
 const LARGE: usize = 1 << 20;
-/// Left beside a large buffer, so that the small ones that come after it are not the first to be refused.
-const SPARE: usize = 24 << 20;
+/// Left beside a large buffer, so that the small ones that come after it are not the first to be refused: a thread's first
+/// one may reserve 64 MiB of address space.
+const SPARE: usize = 96 << 20;
 /// From here on the machine is asked what it has: a system that promises more memory than there is ends the program when
 /// it is used.
 const HUGE: usize = 64 << 20;
