@@ -24,8 +24,8 @@ const SHARES: [(Kind, u64); 10] = [
 
 /// A process gets so many at a time.
 const PART: u64 = 10_000;
-/// Without a sign of life for so long, an input hangs.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Without a sign of life for so long, an input hangs; on a machine that is busy with other things seconds become minutes.
+const SILENCE: Duration = Duration::from_secs(180);
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
