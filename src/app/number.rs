@@ -42,7 +42,7 @@ pub fn axis(x: f64) -> String {
 /// A mark on an axis whose marks are `step` apart: with as many digits as tell it from its neighbours.
 pub fn mark(x: f64, step: f64) -> String {
     let rounded: f64 = format!("{x:.2e}").parse().unwrap_or(x);
-    if !x.is_finite() || !(step > 0.0) || (rounded - x).abs() < step / 20.0 {
+    if !x.is_finite() || step.is_nan() || step <= 0.0 || (rounded - x).abs() < step / 20.0 {
         return axis(x);
     }
     let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
