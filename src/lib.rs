@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod app;
+pub mod buffers;
 pub mod chart;
 pub mod cli;
 pub mod data;

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with the rooms it may name.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
+    ("buffers", &[]),
     ("graph", &[]),
     ("chart", &[]),
     ("kernels", &[]),
-    ("data", &[]),
+    ("data", &["buffers"]),
     ("download", &[]),
     ("zoo", &["graph"]),
-    ("weights", &["graph"]),
+    ("weights", &["buffers", "graph"]),
     ("quant", &["graph"]),
-    ("exec", &["graph", "kernels"]),
+    ("exec", &["buffers", "graph", "kernels"]),
     ("train", &["graph", "quant", "exec", "data"]),
     ("analysis", &["graph", "quant", "exec", "data"]),
     ("export", &["graph"]),
@@ -21,6 +22,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     (
         "session",
         &[
+            "buffers",
             "graph",
             "kernels",
             "data",

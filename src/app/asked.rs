@@ -55,7 +55,8 @@ impl<T: Send + 'static> Asked<T> {
             })
         });
         if !more {
-            *probe = None;
+            let ended = probe.take();
+            *failure = ended.and_then(|p| p.failure().map(str::to_owned)).or(failure.take());
         }
     }
 

@@ -5,9 +5,12 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 /// Which field a dialog fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub enum Field {
+    /// A state dict.
     Weights,
+    /// A folder of images.
     Data,
+    /// Where the int8 file goes.
     Out,
     /// An int8 file, a recipe or a kept run.
     Recipe,
@@ -15,6 +18,20 @@ pub(super) enum Field {
     Charts,
     /// Where runs and the session are kept.
     Project,
+}
+
+/// Shows a dialog for a field and says what was picked; called on a thread of its own, where it may wait.
+pub type Dialog = fn(Field) -> Option<PathBuf>;
+
+/// The system's dialogs.
+pub(super) fn system(field: Field) -> Option<PathBuf> {
+    let dialog = rfd::FileDialog::new();
+    match field {
+        Field::Weights => dialog.add_filter("State dict", &["pth", "pt", "safetensors"]).pick_file(),
+        Field::Data | Field::Charts | Field::Project => dialog.pick_folder(),
+        Field::Out => dialog.set_file_name("model.octet.safetensors").save_file(),
+        Field::Recipe => dialog.add_filter("Int8 file, recipe, run", &["safetensors", "toml", "json"]).pick_file(),
+    }
 }
 
 impl Field {
@@ -51,24 +68,16 @@ pub(super) struct Browsing {
 
 impl Browsing {
     /// Opens the dialog; `wake` is called when it closes. `None` where the system gives no thread.
-    pub fn open(field: Field, wake: impl FnOnce() + Send + 'static) -> Option<Self> {
+    pub fn open(field: Field, dialog: Dialog, wake: impl FnOnce() + Send + 'static) -> Option<Self> {
         let (sender, picked) = channel();
-        let dialog = move || {
-            let dialog = rfd::FileDialog::new();
-            let path = match field {
-                Field::Weights => dialog.add_filter("State dict", &["pth", "pt", "safetensors"]).pick_file(),
-                Field::Data | Field::Charts | Field::Project => dialog.pick_folder(),
-                Field::Out => dialog.set_file_name("model.octet.safetensors").save_file(),
-                Field::Recipe => {
-                    dialog.add_filter("Int8 file, recipe, run", &["safetensors", "toml", "json"]).pick_file()
-                }
-            };
+        let ask = move || {
+            let path = dialog(field);
             // The window may be gone by now.
             if sender.send(path).is_ok() {
                 wake();
             }
         };
-        std::thread::Builder::new().name("octet-dialog".to_owned()).spawn(dialog).ok()?;
+        std::thread::Builder::new().name("octet-dialog".to_owned()).spawn(ask).ok()?;
         Some(Self { field, picked })
     }
 

@@ -140,18 +140,33 @@ pub fn step_mark(ui: &Ui, centre: egui::Pos2, state: StepState, current: bool) {
     }
 }
 
+/// A figure `apart` under its name, neither of them ever broken: where the line has no room for it, it begins the next one.
+pub fn figure_ui(ui: &mut Ui, name: RichText, value: RichText, apart: f32) {
+    let wide = |ui: &Ui, text: &RichText| {
+        let text = egui::WidgetText::from(text.clone());
+        text.into_galley(ui, Some(egui::TextWrapMode::Extend), f32::INFINITY, egui::TextStyle::Body).size().x
+    };
+    let room = wide(ui, &name).max(wide(ui, &value));
+    if ui.available_size_before_wrap().x < room {
+        ui.end_row();
+    }
+    ui.vertical(|ui| {
+        ui.style_mut().wrap_mode = Some(egui::TextWrapMode::Extend);
+        ui.spacing_mut().item_spacing.y = apart;
+        label_ui(ui, name);
+        ui.label(value);
+    });
+}
+
 /// Two numbers that people compare and their difference, each under its name.
 pub fn figures_ui(ui: &mut Ui, figures: &[(&str, &str, Option<Tone>)]) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         for (name, value, tone) in figures {
-            ui.vertical(|ui| {
-                ui.spacing_mut().item_spacing.y = 2.0;
-                let color = tone.map_or(p.weak, |t| t.ink(p.dark));
-                let glyph = tone.map_or(String::new(), |t| format!("{}  ", t.glyph()));
-                label_ui(ui, RichText::new(format!("{glyph}{name}")).font(Type::Small.strong()).color(color));
-                ui.label(RichText::new(*value).font(Type::Display.strong()).color(p.strong));
-            });
+            let color = tone.map_or(p.weak, |t| t.ink(p.dark));
+            let glyph = tone.map_or(String::new(), |t| format!("{}  ", t.glyph()));
+            let name = RichText::new(format!("{glyph}{name}")).font(Type::Small.strong()).color(color);
+            figure_ui(ui, name, RichText::new(*value).font(Type::Display.strong()).color(p.strong), 2.0);
             ui.add_space(theme::PADDING);
         }
     });

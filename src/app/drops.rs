@@ -49,6 +49,9 @@ pub(super) fn drops_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
     let Some(reading) = &bench.reading else { return };
     let mut read = None;
     let more = reading.drain(|answer| read = Some(answer));
+    if !more {
+        read = read.or(reading.failure().map(|why| Err(why.to_owned())));
+    }
     if read.is_some() || !more {
         bench.reading = None;
     }

@@ -11,7 +11,7 @@ pub(super) fn help_ui(ctx: &Context, bench: &mut Workbench) {
     if !bench.help {
         return;
     }
-    let high = ctx.content_rect().height() - 120.0;
+    let high = ctx.content_rect().height() - 136.0;
     let frame = egui::Frame::popup(&ctx.style_of(ctx.theme())).inner_margin(theme::PADDING);
     let shown = Modal::new(Id::unique("help")).frame(frame).show(ctx, |ui| {
         let p = theme::palette(ui);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use eframe::egui::{self, Ui};
 
+use super::browse::Dialog;
 use super::choices::Choices;
 use super::memory::{self, Memory};
 use super::workbench::{Request, Workbench, workbench_ui};
@@ -149,6 +150,12 @@ impl Window {
         Ok(Self { worker, view: View::default(), bench, memory_file: None, remembered: Memory::default() })
     }
 
+    /// Asks for files by these dialogs in place of the system's.
+    pub fn asking(mut self, dialog: Dialog) -> Self {
+        self.bench.dialog = dialog;
+        self
+    }
+
     /// Looks as it did when it was closed, and writes to `file` what changes from now on.
     pub fn remember(&mut self, ctx: &egui::Context, memory: Memory, file: Option<PathBuf>) {
         // Ctrl and plus are ours, to stay within the limits and to be remembered.
@@ -193,6 +200,7 @@ impl Window {
     /// Takes in what the worker told since the last frame; never waits.
     pub fn logic(&mut self) {
         self.worker.drain(&mut self.view);
+        self.bench.paused = self.worker.control().is_paused();
     }
 
     /// Draws a frame and passes on what was asked for.
@@ -202,8 +210,12 @@ impl Window {
         for request in self.bench.take_requests() {
             match request {
                 Request::Command(command) => {
-                    // Full only if eight commands wait already; the buttons are grey long before.
-                    self.worker.send(command);
+                    let kind = command.kind();
+                    // Until it ends it counts as running, so that nothing is asked for twice in the moment before it begins.
+                    match self.worker.send(command) {
+                        true => self.view.expect(kind),
+                        false => self.bench.notice = Some(format!("Too much waits already to {}.", kind.verb())),
+                    }
                 }
                 Request::Cancel => self.worker.control().cancel(),
                 Request::Pause => self.worker.control().pause(),

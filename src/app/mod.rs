@@ -31,4 +31,5 @@ pub mod tutorial;
 mod welcome;
 pub mod workbench;
 
+pub use browse::{Dialog, Field};
 pub use launch::{AppError, Window, run};

@@ -39,6 +39,19 @@ pub fn axis(x: f64) -> String {
     }
 }
 
+/// A mark on an axis whose marks are `step` apart: with as many digits as tell it from its neighbours.
+pub fn mark(x: f64, step: f64) -> String {
+    let rounded: f64 = format!("{x:.2e}").parse().unwrap_or(x);
+    if !x.is_finite() || step.is_nan() || step <= 0.0 || (rounded - x).abs() < step / 20.0 {
+        return axis(x);
+    }
+    let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
+    let text = format!("{x:.decimals$}");
+    let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+    let rest = rest.trim_end_matches('0');
+    signless(if rest.is_empty() { grouped(whole) } else { format!("{}.{rest}", grouped(whole)) })
+}
+
 /// A count in full: `12 345`.
 pub fn count(n: usize) -> String {
     grouped(&n.to_string())
@@ -175,6 +188,16 @@ mod tests {
         for (x, expected) in [(0.5, "0.5"), (2.0, "2"), (100.0, "100"), (-0.25, "\u{2212}0.25"), (f64::NAN, NONE)] {
             assert_eq!(axis(x), expected);
         }
+    }
+
+    #[test]
+    fn marks_that_stand_close_together_differ() {
+        let marks = |first: f64, step: f64| (0..4).map(|i| mark(first + f64::from(i) * step, step)).collect::<Vec<_>>();
+        assert_eq!(marks(375.8, 0.2), ["375.8", "376", "376.2", "376.4"]);
+        assert_eq!(marks(-1.0002, 0.0001), ["\u{2212}1.0002", "\u{2212}1.0001", "\u{2212}1", "\u{2212}0.9999"]);
+        assert_eq!(marks(24_150.0, 1.0), ["24\u{2009}150", "24\u{2009}151", "24\u{2009}152", "24\u{2009}153"]);
+        assert_eq!(marks(0.0, 20.0), ["0", "20", "40", "60"]);
+        assert_eq!(mark(3e9, 1e9), axis(3e9));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) fn palette_ui(ctx: &Context, bench: &mut Workbench, view: &View) {
     palette.marked = palette.marked.saturating_add_signed(steps).min(last);
     let entered = ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Enter));
     let room = ctx.content_rect();
-    let width = WIDTH.min(room.width() - 2.0 * theme::PADDING);
+    let width = WIDTH.min(room.width() - 2.0 * theme::PADDING).max(0.0);
     let high = (room.height() * 0.6).min(12.0 * LINE);
     let id = Id::unique("palette");
     let area = Modal::default_area(id).anchor(Align2::CENTER_TOP, vec2(0.0, (room.height() * 0.1).min(72.0)));

@@ -15,7 +15,6 @@ pub(super) struct Log {
     filter: String,
     least: Least,
     clock: Clock,
-    paused: bool,
 }
 
 /// Which lines the log shows, by how much they matter.
@@ -57,7 +56,6 @@ pub(super) fn status_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, low: bo
             Some(kind) => running_ui(ui, bench, view, kind.verb()),
             None => {
                 bench.log.clock = Clock::default();
-                bench.log.paused = false;
                 last_line_ui(ui, bench, view);
             }
         }
@@ -96,20 +94,20 @@ fn running_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, verb: &str) {
     ui.label(RichText::new(progress.what).font(Type::Body.strong()).color(p.strong));
     let share = progress.done as f32 / progress.total.max(1) as f32;
     progress_ui(ui, progress.what, share, (ui.available_width() * 0.35).clamp(60.0, 360.0));
+    // The words change their width all the time, so the buttons stand before them, where they keep their place.
+    buttons_ui(ui, bench);
     let counts = format!("{} / {}", number::count(progress.done), number::count(progress.total));
     ui.label(RichText::new(counts).font(Type::Body.mono()).color(p.text));
     let elapsed = now - bench.log.clock.began;
-    if share > 0.0 && elapsed > 0.5 && !bench.log.paused {
+    if share > 0.0 && elapsed > 0.5 && !bench.paused {
         let left = elapsed * f64::from((1.0 - share) / share);
         ui.label(RichText::new(format!("{} left", number::seconds(left))).color(p.weak));
     }
-    buttons_ui(ui, bench);
 }
 
 fn buttons_ui(ui: &mut Ui, bench: &mut Workbench) {
-    let (word, request) = if bench.log.paused { ("Resume", Request::Resume) } else { ("Pause", Request::Pause) };
+    let (word, request) = if bench.paused { ("Resume", Request::Resume) } else { ("Pause", Request::Pause) };
     if ui.button(word).clicked() {
-        bench.log.paused = !bench.log.paused;
         bench.request(request);
     }
     cancel_ui(ui, bench);
@@ -117,7 +115,6 @@ fn buttons_ui(ui: &mut Ui, bench: &mut Workbench) {
 
 fn cancel_ui(ui: &mut Ui, bench: &mut Workbench) {
     if ui.button("Cancel").on_hover_text("Stop; what existed before stays (Esc)").clicked() {
-        bench.log.paused = false;
         bench.request(Request::Cancel);
     }
 }

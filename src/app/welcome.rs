@@ -41,13 +41,14 @@ pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 fn continue_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     let Some(kept) = &bench.unfinished else { return };
     let (room, text) = (ui.available_width(), in_words(kept));
-    let width = room.min(WHOLE);
+    // As wide as the cards below, which have a hairline on each side.
+    let columns = columns(room);
+    let width = columns as f32 * (CARD + theme::PADDING) - theme::PADDING;
     let clicked = ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 0.0;
-        ui.add_space((room - width) / 2.0);
+        ui.add_space(((room - width) / 2.0).max(0.0));
         let card = theme::card_frame(ui).inner_margin(theme::PADDING).show(ui, |ui| {
-            // The four cards below have three hairlines more.
-            let inner = width - 2.0 * theme::PADDING + 6.0;
+            let inner = width - 2.0 * theme::PADDING + 2.0 * (columns - 1) as f32;
             ui.set_width(inner);
             let line = vec2(inner, 44.0);
             ui.allocate_ui_with_layout(line, egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -107,16 +108,21 @@ fn project_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
 }
 
 const CARD: f32 = 264.0;
-/// As wide as the four cards.
-const WHOLE: f32 = 4.0 * CARD + 3.0 * theme::PADDING;
+
+/// As many cards as stand side by side, never three and one.
+fn columns(room: f32) -> usize {
+    match ((room + theme::PADDING) / (CARD + theme::PADDING)) as usize {
+        0 | 1 => 1,
+        2 | 3 => 2,
+        _ => 4,
+    }
+}
 
 fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     const WIDTH: f32 = CARD;
     const GAP: f32 = theme::PADDING;
     let room = ui.available_width();
-    let columns = (((room + GAP) / (WIDTH + GAP)) as usize).clamp(1, 4);
-    // Never three and one.
-    let columns = if columns == 3 { 2 } else { columns };
+    let columns = columns(room);
     let left = ((room - columns as f32 * (WIDTH + GAP) + GAP) / 2.0).max(0.0);
     let begun = bench.memory.tutorial.is_begun();
     let texts = [

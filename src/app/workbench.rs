@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use eframe::egui::{self, Align, Context, Layout, Panel, RichText, ScrollArea, Ui, pos2, vec2};
 
 use super::actions::{self, Given};
-use super::browse::{Browsing, Field, Finished};
+use super::browse::{self, Browsing, Dialog, Field, Finished};
 use super::choices::Choices;
 use super::controls::{banner_ui, choice_ui, primary_ui};
 use super::drops::{self, Reading};
@@ -114,6 +114,9 @@ pub struct Workbench {
     pub(super) keeping: Vec<keep::Keeping>,
     pub(super) reading: Option<Reading>,
     browsing: Option<Browsing>,
+    pub(super) dialog: Dialog,
+    /// Whether what runs was halted.
+    pub(super) paused: bool,
     requests: Vec<Request>,
     /// Since all steps were asked for the screen goes along, until the user looks elsewhere or cancels.
     following: bool,
@@ -153,6 +156,8 @@ impl Workbench {
             keeping: Vec::new(),
             reading: None,
             browsing: None,
+            dialog: browse::system,
+            paused: false,
             requests: Vec::new(),
             following: false,
         }
@@ -283,7 +288,7 @@ impl Workbench {
     pub(super) fn browse(&mut self, field: Field, ctx: &egui::Context) {
         if self.browsing.is_none() {
             let ctx = ctx.clone();
-            self.browsing = Browsing::open(field, move || ctx.request_repaint());
+            self.browsing = Browsing::open(field, self.dialog, move || ctx.request_repaint());
         }
     }
 
@@ -457,14 +462,15 @@ fn inspect(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 /// On a narrow window the inspector lies over the screen.
 fn drawer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let room = ui.ctx().content_rect();
-    let width = theme::INSPECTOR.min(room.width() - theme::RAIL_NARROW);
+    let width = theme::INSPECTOR.min(room.width() - theme::RAIL_NARROW).max(64.0);
     let top = room.top() + 48.0;
+    let high = (room.height() - top - 80.0).max(64.0);
     let area = egui::Area::new(egui::Id::unique("drawer")).fixed_pos(pos2(room.right() - width, top));
     area.order(egui::Order::Foreground).show(ui.ctx(), |ui| {
         theme::panel_frame(ui).stroke(theme::hairline(ui)).show(ui, |ui| {
-            ui.set_min_size(vec2(width - 34.0, room.height() - top - 80.0));
+            ui.set_min_size(vec2(width - 34.0, high));
             ui.set_max_width(width - 34.0);
-            ui.set_max_height(room.height() - top - 80.0);
+            ui.set_max_height(high);
             if ui.button("Close").clicked() {
                 bench.drawer = false;
             }

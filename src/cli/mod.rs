@@ -32,6 +32,8 @@ use serde::Serialize;
 
 pub use args::{Cli, CommandLine};
 
+use crate::session::caught;
+
 /// Reads the process's arguments; on a wrong flag it says which and ends the process with 2.
 pub fn parse() -> Cli {
     Cli::parse()
@@ -39,7 +41,18 @@ pub fn parse() -> Cli {
 
 /// Carries out one command.
 pub fn run(command: &CommandLine) -> ExitCode {
-    let result = match command {
+    let result = caught(|| carry_out(command)).unwrap_or_else(|refused| Err(refused.into()));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("octet: {}", sentence(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: &CommandLine) -> anyhow::Result<()> {
+    match command {
         CommandLine::Ptq(args) => ptq::run(args),
         CommandLine::Qat(args) => qat::run(args),
         CommandLine::Download(args) => download::run(args),
@@ -54,13 +67,6 @@ pub fn run(command: &CommandLine) -> ExitCode {
         CommandLine::Sizes(args) => sizes::run(args),
         CommandLine::Bench(args) => bench::run(args),
         CommandLine::Analyze(args) => analyze::run(args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("octet: {}", sentence(&error));
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,6 +9,7 @@ use std::{
 };
 
 use super::{Augment, Preprocess, Skipped, Split};
+use crate::buffers;
 
 /// Images ready for a model.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +50,8 @@ pub struct Batches {
 }
 
 const MAX_WORKERS: usize = 8;
+/// What the system refuses with a thread: its stack.
+const STACK: usize = 2 << 20;
 
 struct Job {
     split: Split,
@@ -74,14 +78,18 @@ impl Batches {
             let (sender, receiver) = sync_channel(1);
             let (job, stop) = (job.clone(), stop.clone());
             channels.push(receiver);
-            workers.push(thread::spawn(move || {
+            let work = move || {
                 for number in (first..count).step_by(threads) {
                     let Some(batch) = job.make(number, &stop) else { return };
                     if sender.send(batch).is_err() {
                         return;
                     }
                 }
-            }));
+            };
+            match thread::Builder::new().name("octet-images".to_owned()).spawn(work) {
+                Ok(worker) => workers.push(worker),
+                Err(_) => buffers::refuse(STACK),
+            }
         }
         Self { channels, workers, stop, next: 0, count }
     }
@@ -93,7 +101,8 @@ impl Job {
         let start = number * self.batch;
         let indices = &self.order[start..self.order.len().min(start + self.batch)];
         let mut batch = Batch::default();
-        batch.images.reserve_exact(indices.len() * 3 * self.preprocess.size * self.preprocess.size);
+        let values = indices.len() * 3 * self.preprocess.size * self.preprocess.size;
+        batch.images = buffers::with_capacity(values);
         for &index in indices {
             if stop.load(Ordering::Relaxed) {
                 return None;
@@ -124,9 +133,13 @@ impl Iterator for Batches {
         if self.next == self.count {
             return None;
         }
-        let channel = &self.channels[self.next % self.channels.len()];
+        let worker = self.next % self.channels.len();
         self.next += 1;
-        Some(channel.recv().expect("a worker sends each of its batches: decoders' panics are caught"))
+        Some(self.channels[worker].recv().unwrap_or_else(|_| match self.workers.remove(worker).join() {
+            // Decoders' panics are caught: the worker had no room for its batch.
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => unreachable!("a worker sends each of its batches"),
+        }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -89,6 +89,8 @@ pub enum SessionError {
     #[error(transparent)]
     Download(DownloadError),
     #[error(transparent)]
+    Memory(#[from] crate::buffers::OutOfMemory),
+    #[error(transparent)]
     Zoo(#[from] ZooError),
     #[error(transparent)]
     Graph(#[from] GraphError),

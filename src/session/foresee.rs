@@ -40,7 +40,7 @@ impl Sample {
         let image = 3 * opened.preprocess.size * opened.preprocess.size;
         let count = split.len().min(IMAGES).min((BYTES / (size_of::<f32>() * image)).max(1));
         let order: Vec<usize> = (0..count).map(|i| i * split.len() / count).collect();
-        let mut sample = Self { images: Vec::with_capacity(count * image), labels: Vec::new() };
+        let mut sample = Self { images: crate::buffers::with_capacity(count * image), labels: Vec::new() };
         for batch in split.batches(order, BATCH, &opened.preprocess, None) {
             sample.images.extend(batch.images);
             sample.labels.extend(batch.labels);

@@ -40,6 +40,7 @@ mod published;
 mod qat;
 mod recipe;
 mod recipe_file;
+mod recover;
 mod reopen;
 mod repair;
 mod report;
@@ -103,6 +104,7 @@ pub use crate::analysis::{
     ClassDrop, Confusion, Flip, Guess, LayerBound, LayerError, LayerSaturation, LayerSensitivity, Neighbours, Owed,
     PairBound, Saturation, Sensitivity, Sums, SweepScore, Sweeps, Verdicts, wilson,
 };
+pub use crate::buffers::{OutOfMemory, caught};
 pub use crate::data::{Dataset, Fit, Image, Preprocess, Skipped, Source};
 pub use crate::download::{DownloadError, Kept, Place, Transfer};
 pub use crate::exec::float::{Device, Gpu};

@@ -1,9 +1,11 @@
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use super::priority::work_behind_the_window;
+use super::recover::said;
 
 /// Answers that may wait for the window; the job blocks beyond, so memory is bounded.
 const ANSWERS: usize = 64;
@@ -14,6 +16,7 @@ const ANSWERS: usize = 64;
 pub struct Probe<A> {
     answers: Receiver<A>,
     stop: Arc<AtomicBool>,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl<A: Send + 'static> Probe<A> {
@@ -29,19 +32,31 @@ impl<A: Send + 'static> Probe<A> {
         let (sender, answers) = sync_channel(ANSWERS);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
+        let failure = Arc::new(OnceLock::new());
+        let failed = failure.clone();
         std::thread::Builder::new().name("octet-probe".to_owned()).spawn(move || {
             work_behind_the_window();
-            job(&mut |answer| {
-                if stopped.load(Ordering::Relaxed) || sender.send(answer).is_err() {
-                    return ControlFlow::Break(());
-                }
-                wake();
-                ControlFlow::Continue(())
+            let run = AssertUnwindSafe(|| {
+                job(&mut |answer| {
+                    if stopped.load(Ordering::Relaxed) || sender.send(answer).is_err() {
+                        return ControlFlow::Break(());
+                    }
+                    wake();
+                    ControlFlow::Continue(())
+                })
             });
+            if let Err(panic) = catch_unwind(run) {
+                failed.get_or_init(|| said(&*panic));
+            }
             drop(sender);
             wake();
         })?;
-        Ok(Self { answers, stop })
+        Ok(Self { answers, stop, failure })
+    }
+
+    /// What to tell the user of a job that ended in a panic; known once [`Probe::drain`] says that nothing more comes.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     /// Takes the answers that are there, without waiting; whether more may come.
@@ -77,6 +92,21 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(all, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_panic_is_told_after_what_was_found_before_it() {
+        let job = |emit: &mut dyn FnMut(u32) -> ControlFlow<()>| {
+            let _ = emit(7);
+            panic!("planted");
+        };
+        let probe = Probe::start(|| {}, job).expect("a thread");
+        let mut all = Vec::new();
+        while probe.drain(|a| all.push(a)) {
+            std::thread::yield_now();
+        }
+        assert_eq!(all, [7]);
+        assert!(probe.failure().is_some_and(|why| why.contains("planted")), "{:?}", probe.failure());
     }
 
     #[test]

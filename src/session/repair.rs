@@ -232,7 +232,7 @@ impl Session {
         Ok(())
     }
 
-    fn restore(&mut self, (recipe, stages): (Recipe, Vec<Arc<Stage>>), to: &mut Reporter<'_>) {
+    pub(super) fn restore(&mut self, (recipe, stages): (Recipe, Vec<Arc<Stage>>), to: &mut Reporter<'_>) {
         self.recipe = recipe;
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
         (to.emit)(Event::Restored(Arc::new(stages.clone())));

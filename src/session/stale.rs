@@ -38,7 +38,7 @@ impl View {
     }
 
     /// The view as it was when `step` had its result, where that is stale now: for a screen that shows it dimmed. What
-    /// runs is said as it is now; the log stays out.
+    /// runs, and what can be asked for, is said as it is now; the log stays out.
     pub fn as_it_was(&self, step: Step) -> Option<View> {
         self.stale_stage_of(step)?;
         let place = step.index() + 1;
@@ -47,6 +47,7 @@ impl View {
             seconds: self.stale.seconds,
             running: self.running,
             ended: self.ended,
+            now: self.stage().cloned(),
             observed_images: self.stale.observed_images,
             observers: self.stale.observers.clone(),
             qat: self.stale.qat.clone(),

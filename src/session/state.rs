@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,6 +7,7 @@ use super::{
     CheckpointFile, Command, CommandKind, Control, Event, LogLine, Opened, Progress, Recipe, SessionError, Stage, Step,
 };
 use super::{Method, PreprocessChoice, Project, PublishedWeights, WeightsChoice, catalog};
+use crate::buffers::refusal;
 use crate::data::Skipped;
 use crate::exec::float::Device;
 use crate::graph::Graph;
@@ -144,7 +146,13 @@ impl Session {
     ) -> Result<(), SessionError> {
         let kind = command.kind();
         emit(Event::Started(kind));
-        let result = self.dispatch(command, &mut Reporter { emit, control });
+        let before = self.standing();
+        let run = AssertUnwindSafe(|| self.dispatch(command, &mut Reporter { emit: &mut *emit, control }));
+        let result = catch_unwind(run).unwrap_or_else(|panic| {
+            self.recover(before, emit);
+            // What has no room is an error as any other; a panic is told by whoever runs the session.
+            Err(refusal(&*panic).unwrap_or_else(|| resume_unwind(panic)).into())
+        });
         emit(match &result {
             Ok(()) => Event::Finished(kind),
             Err(SessionError::Cancelled) => Event::Cancelled(kind),

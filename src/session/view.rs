@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::stale::Stale;
@@ -29,8 +30,12 @@ pub struct View {
     pub(super) undone: usize,
     /// The repairs that can be undone, the last one last.
     pub repairs: Vec<Arc<Repaired>>,
-    /// The running command.
+    /// The running command, or the one that is sent and begins in a moment.
     pub running: Option<CommandKind>,
+    /// Commands that were sent and have not ended, in order.
+    pub(super) sent: VecDeque<CommandKind>,
+    /// The newest stage, where this view is of what was.
+    pub(super) now: Option<Arc<Stage>>,
     /// How far it is.
     pub progress: Option<Progress>,
     /// How far it is, while it downloads.
@@ -153,6 +158,12 @@ impl View {
         }
     }
 
+    /// A command was sent: until it ends, something runs.
+    pub fn expect(&mut self, kind: CommandKind) {
+        self.sent.push_back(kind);
+        self.running.get_or_insert(kind);
+    }
+
     /// What the newest step left.
     pub fn stage(&self) -> Option<&Arc<Stage>> {
         self.stages.iter().rev().flatten().next()
@@ -180,7 +191,8 @@ impl View {
             CommandKind::UndoRepair => !self.repairs.is_empty(),
             _ => true,
         };
-        let allowed = self.stage().map_or(kind.needs_nothing(), |stage| stage.allows(kind));
+        let newest = self.now.as_ref().or(self.stage());
+        let allowed = newest.map_or(kind.needs_nothing(), |stage| stage.allows(kind));
         self.running.is_none() && undone && allowed
     }
 
@@ -240,7 +252,8 @@ impl View {
     fn stop(&mut self, kind: CommandKind) {
         self.ended += 1;
         self.finished = Some(kind);
-        self.running = None;
+        self.sent.pop_front();
+        self.running = self.sent.front().copied();
         self.progress = None;
         self.transfer = None;
     }

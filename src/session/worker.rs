@@ -1,10 +1,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use super::event::Gpus;
 use super::priority::work_behind_the_window;
+use super::recover::said;
 use super::{Command, Control, Event, Session, View};
 use crate::exec::float::Device;
 
@@ -19,6 +21,8 @@ pub struct Worker {
     commands: Option<SyncSender<Command>>,
     events: Option<Receiver<Event>>,
     control: Arc<Control>,
+    /// Commands that were sent and have not ended.
+    open: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,6 +44,8 @@ impl Worker {
         let (outbox, events) = sync_channel(EVENTS);
         let control = Arc::new(Control::default());
         let shared = control.clone();
+        let open = Arc::new(AtomicUsize::new(0));
+        let left = open.clone();
         let thread = std::thread::Builder::new().name("octet-session".to_owned()).spawn(move || {
             work_behind_the_window();
             if outbox.send(Event::Gpus(Gpus::of_this_machine())).is_ok() {
@@ -47,7 +53,13 @@ impl Worker {
             }
             for command in inbox {
                 let kind = command.kind();
+                let mut ended = false;
                 let mut emit = |event| {
+                    // Before it is told: whoever hears it may send the next.
+                    let ends = matches!(event, Event::Finished(_) | Event::Cancelled(_) | Event::Failed { .. });
+                    if ends && !std::mem::replace(&mut ended, true) {
+                        left.fetch_sub(1, Ordering::SeqCst);
+                    }
                     // A closed window wants no more events.
                     if outbox.send(event).is_ok() {
                         wake();
@@ -56,20 +68,26 @@ impl Worker {
                 let run = AssertUnwindSafe(|| session.apply(command, &mut emit, &shared));
                 // A failure was emitted as an event already; a panic was not.
                 if let Err(panic) = catch_unwind(run) {
-                    let message = format!("Octet itself failed ({}); your work up to here is kept", said(&*panic));
+                    let message = said(&*panic);
                     emit(Event::Failed { kind, message });
                 }
             }
         })?;
-        Ok(Self { commands: Some(commands), events: Some(events), control, thread: Some(thread) })
+        Ok(Self { commands: Some(commands), events: Some(events), control, open, thread: Some(thread) })
     }
 
-    /// Sends a command; `false` where too many wait already. An earlier pause or cancel is over.
+    /// Sends a command; `false` where too many wait already. A pause or cancel of before is over, unless something still
+    /// runs: then it holds for that, and for what waits behind it.
     pub fn send(&self, command: Command) -> bool {
-        self.control.resume();
+        if self.open.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.control.resume();
+        }
         match self.commands.as_ref().map(|c| c.try_send(command)) {
             Some(Ok(())) => true,
-            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => false,
+            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
+                self.open.fetch_sub(1, Ordering::SeqCst);
+                false
+            }
         }
     }
 
@@ -102,12 +120,4 @@ impl Drop for Worker {
             let _ = thread.join();
         }
     }
-}
-
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
-        .unwrap_or_else(|| "without a reason".to_owned())
 }

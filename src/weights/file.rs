@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::WeightsError;
+use crate::buffers::make_room;
 
 /// A temporary file that nobody has written to for so long, and whose process is gone, is left over.
 const LEFT_OVER: Duration = Duration::from_secs(60);
@@ -153,6 +154,7 @@ fn is_running(id: u32) -> bool {
 
 /// The whole file.
 pub(super) fn read_all(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    make_room::<u8>(fs::metadata(path).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX)));
     fs::read(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })
 }
 

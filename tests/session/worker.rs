@@ -118,6 +118,32 @@ fn cancel_ends_calibration_and_training_within_a_second() {
 }
 
 #[test]
+fn what_is_sent_behind_a_cancel_does_not_lift_it() {
+    let worker = Worker::spawn(Device::Cpu, || {}).expect("a thread");
+    let mut view = View::default();
+    run(&worker, &mut view, Command::Open(Box::new(recipe())));
+    for step in [Step::Stubs, Step::Weights, Step::Fuse, Step::Prepare] {
+        run(&worker, &mut view, command_of(step));
+    }
+    let ended = view.ended;
+    assert!(worker.send(Command::Calibrate(Calibration { batches: 187, batch: 32, foresee: false })));
+    while view.observed_images == 0 {
+        worker.drain(&mut view);
+    }
+    worker.control().cancel();
+    assert!(worker.send(Command::KeepCheckpoints(None)));
+    let end = Instant::now() + Duration::from_secs(60);
+    while view.ended < ended + 2 {
+        worker.drain(&mut view);
+        assert!(Instant::now() < end, "one of the two does not end");
+    }
+    assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Prepare), "it was cancelled");
+    // The next is not.
+    run(&worker, &mut view, command_of(Step::Calibrate));
+    assert_eq!(view.stage().and_then(|s| s.done()), Some(Step::Calibrate));
+}
+
+#[test]
 fn pause_halts_and_resume_goes_on() {
     let worker = Worker::spawn(Device::Cpu, || {}).expect("a thread");
     let mut view = View::default();

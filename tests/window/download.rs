@@ -21,7 +21,7 @@ use crate::window::{done, draw, until};
 const FILE: &str = "shufflenetv2_x0.5-0a1b2c3d.safetensors";
 
 /// Weights of a thousand classes for ShuffleNetV2 x0.5.
-fn weights(folder: &std::path::Path) -> Vec<u8> {
+pub fn weights(folder: &std::path::Path) -> Vec<u8> {
     let config = ModelConfig { classes: 1000, size: 32 };
     let graph = zoo::init(&zoo::build(ModelId::ShuffleNetV2X05, config).expect("a model"), 7);
     let path = folder.join("made.safetensors");
@@ -29,7 +29,7 @@ fn weights(folder: &std::path::Path) -> Vec<u8> {
     fs::read(path).expect("the file")
 }
 
-fn table(base: &str, body: &[u8]) -> Catalog {
+pub fn table(base: &str, body: &[u8]) -> Catalog {
     let mebibytes = body.len() as f64 / f64::from(1 << 20);
     let hash: String = Sha256::digest(body).iter().take(4).map(|b| format!("{b:02x}")).collect();
     let row = |entry: &str, file: &str| {

@@ -180,7 +180,7 @@ impl DroppedFile for Dropped {
     }
 }
 
-fn drop_file(harness: &mut Harness<'_, Window>, path: &Path) {
+pub fn drop_file(harness: &mut Harness<'_, Window>, path: &Path) {
     harness.input_mut().dropped_files.push(Arc::new(Dropped(path.to_owned())));
     harness.run_steps(3);
 }

@@ -5,6 +5,7 @@ use egui_kittest::kittest::Queryable;
 use octet::app::graph_view::{GraphPane, Selection, pane_ui};
 use octet::app::theme;
 use octet::graph::Graph;
+use octet::quant::{FuseOptions, fuse};
 use octet::zoo::{self, ModelConfig, ModelId};
 
 use crate::{harness, snapshot};
@@ -43,6 +44,31 @@ fn a_module_opens_and_a_node_is_selected() {
     harness.get_by_label("Fold layer1").click();
     harness.run();
     assert!(harness.query_by_label_contains("layer1.0.conv1,").is_none());
+}
+
+#[test]
+fn a_smaller_graph_is_drawn_of_its_own_nodes_as_soon_as_it_is_laid_out() {
+    let (mut harness, _) = harness([560.0, 640.0], Theme::Dark, state(ModelId::ShuffleNetV2X05), draw);
+    harness.run();
+    harness.get_by_label("Open").click();
+    harness.run_steps(2);
+    while harness.state().pane.is_busy() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        harness.step();
+    }
+    // Fused it has half of the nodes: until all are laid out again, the cards are still those of before.
+    let (fused, _) = fuse(&harness.state().graph, &FuseOptions::default()).expect("a float graph");
+    assert!(fused.nodes.len() + 50 < harness.state().graph.nodes.len());
+    harness.state_mut().graph = Arc::new(fused);
+    harness.step();
+    assert!(harness.state().pane.is_busy(), "too quick to show the cards of before");
+    harness.query_all_by_label_contains("conv1.1, BatchNorm2d").next().expect("a card of before");
+    while harness.state().pane.is_busy() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        harness.step();
+    }
+    harness.run_steps(2);
+    harness.query_all_by_label_contains("conv1.0, ConvReLU2d").next().expect("a card of the fused graph");
 }
 
 /// Every node of the largest model on cards of its own, panned for so many frames: milliseconds of each, sorted, painting

@@ -4,11 +4,14 @@ mod analyze;
 mod download;
 mod frame;
 mod graph;
+mod held;
+mod monkey;
 mod places;
 mod plots;
 mod project;
 mod qat;
 mod raster;
+mod resize;
 mod screens;
 #[path = "../download/server.rs"]
 #[expect(dead_code, reason = "the download's own tests use the rest")]

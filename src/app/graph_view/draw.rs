@@ -178,17 +178,16 @@ impl Brush {
 }
 
 impl Brush {
-    /// The states that occur, with their glyphs and how many nodes have each.
+    /// The states that occur, with their glyphs and how many nodes have each, in a line.
     pub fn legend(&self, graph: &Graph, lens: Option<&Lens>) {
         let of = |n: &Node| lens.and_then(|l| l.tone_of(&n.name)).unwrap_or(tone(&n.numeric));
         let count = |state| graph.nodes.iter().filter(|n| of(n) == state).count();
-        let mut at = self.pane.left_bottom() + vec2(8.0, -12.0);
+        let mut at = self.pane.left_center() + vec2(8.0, 2.0);
         for state in Tone::ALL.into_iter().filter(|s| count(*s) > 0) {
             let text = format!("{}  {} {}", state.glyph(), count(state), state.name());
             let ink = state.ink(self.palette.dark);
             let galley = self.painter.layout_no_wrap(text, Type::Small.strong(), ink);
             let rect = Rect::from_min_size(at - vec2(0.0, galley.size().y / 2.0), galley.size());
-            self.painter.rect_filled(rect.expand(4.0), CornerRadius::same(theme::RADIUS), self.palette.panel);
             self.painter.galley(rect.min, galley, ink);
             at.x = rect.right() + theme::PADDING;
         }

@@ -14,7 +14,8 @@ pub struct GraphPane {
     graph: Option<Arc<Graph>>,
     opened: BTreeSet<String>,
     task: Option<Task>,
-    layout: Option<Arc<Layout>>,
+    /// What is drawn, and the graph that its cards are of: an earlier step's, while that of this one is laid out.
+    layout: Option<(Arc<Graph>, Arc<Layout>)>,
     camera: Camera,
     aim: Aim,
     /// Whether the user has moved the picture: then it stays where it is when the next step changes the graph.
@@ -96,7 +97,7 @@ impl GraphPane {
         let (opened, wake) = (&self.opened, ctx.clone());
         let task = self.task.get_or_insert_with(|| Task::start(fold(graph, opened), move || wake.request_repaint()));
         if let Some(ready) = task.poll() {
-            self.layout = Some(ready.clone());
+            self.layout = Some((graph.clone(), ready.clone()));
         }
     }
 
@@ -104,9 +105,9 @@ impl GraphPane {
         if self.is_busy() {
             return;
         }
-        let Some(layout) = &self.layout else { return };
+        let Some((graph, layout)) = &self.layout else { return };
         let holding = |name: &str| {
-            let id = self.graph.as_ref()?.find(name)?;
+            let id = graph.find(name)?;
             let card = layout.folded.cards.iter().position(|c| c.nodes.contains(&id))?;
             Some(layout.cards[card])
         };
@@ -149,7 +150,10 @@ pub fn pane_ui(
     let label = &format!("Graph {}", title.to_lowercase());
     let mut chosen = toolbar_ui(ui, title, label, pane, graph);
     pane.update(graph, ui.ctx());
-    let (rect, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
+    let (whole, response) = ui.allocate_exact_size(ui.available_size().max(vec2(64.0, 64.0)), Sense::click_and_drag());
+    // The legend has a strip of its own, so that it covers no card; a low pane has no room for it.
+    let legend = if whole.height() >= 4.0 * LEGEND { LEGEND } else { 0.0 };
+    let (rect, strip) = whole.split_top_bottom_at_y(whole.bottom() - legend);
     response.widget_info(|| WidgetInfo::labeled(Role::Figure, true, label));
     if pane.room != rect.size() {
         pane.room = rect.size();
@@ -160,15 +164,17 @@ pub fn pane_ui(
     }
     pane.aim(rect);
     steer(ui, pane, rect, &response);
-    let Some(layout) = pane.layout.clone() else {
+    let Some((laid, layout)) = pane.layout.clone() else {
         let at = rect.center();
         let weak = theme::palette(ui).weak;
-        ui.painter().text(at, Align2::CENTER_CENTER, "Laying out\u{2026}", Type::Body.font(), weak);
+        let lost = matches!(pane.task, Some(Task::Lost));
+        let text = if lost { "This graph could not be laid out." } else { "Laying out\u{2026}" };
+        ui.painter().text(at, Align2::CENTER_CENTER, text, Type::Body.font(), weak);
         return chosen;
     };
-    let standing = standings(&layout, graph, selection);
+    let standing = standings(&layout, &laid, selection);
     let brush = Brush { painter: ui.painter_at(rect), palette: theme::palette(ui), camera: pane.camera, pane: rect };
-    groups_ui(ui, pane, &brush, &layout);
+    groups_ui(ui, pane, &brush, &laid, &layout);
     brush.edges(&layout, &standing);
     let seen = pane.camera.seen(rect);
     for (i, (card, place)) in layout.folded.cards.iter().zip(&layout.cards).enumerate() {
@@ -178,8 +184,8 @@ pub fn pane_ui(
         let on_screen = pane.camera.rect_to_screen(rect, *place).intersect(rect);
         let response = ui.interact(on_screen, ui.scope_id().with((label, &card.name)), Sense::click());
         let lens = pane.lens.as_deref();
-        let tone = lens.and_then(|l| l.tone(graph, card)).unwrap_or(card.tone);
-        let read = lens.and_then(|l| l.read(graph, card));
+        let tone = lens.and_then(|l| l.tone(&laid, card)).unwrap_or(card.tone);
+        let read = lens.and_then(|l| l.read(&laid, card));
         response.widget_info(|| card_info(card, standing[i], read.as_ref().map(|(said, _)| said.as_str())));
         let lively = response.hovered() || response.has_focus();
         brush.card(card, *place, &Look { standing: standing[i], lively, tone, read });
@@ -187,12 +193,15 @@ pub fn pane_ui(
             ui.ctx().set_cursor_icon(CursorIcon::PointingHand);
         }
         if response.clicked() {
-            chosen = click(pane, graph, card, on_screen.center()).or(chosen);
+            chosen = click(pane, &laid, card, on_screen.center()).or(chosen);
         }
     }
     let lens = pane.lens.as_deref();
-    brush.minimap(&layout, &standing, |card| lens.and_then(|l| l.tone(graph, card)).unwrap_or(card.tone));
-    brush.legend(graph, lens);
+    brush.minimap(&layout, &standing, |card| lens.and_then(|l| l.tone(&laid, card)).unwrap_or(card.tone));
+    if legend > 0.0 {
+        let brush = Brush { painter: ui.painter_at(strip), pane: strip, ..brush };
+        brush.legend(graph, lens);
+    }
     chosen
 }
 
@@ -237,7 +246,7 @@ fn standings(layout: &Layout, graph: &Graph, selection: &Selection) -> Vec<Stand
 }
 
 /// Open modules: a hairline around their cards, with a name that folds them again.
-fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
+fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, graph: &Graph, layout: &Layout) {
     if pane.camera.zoom < 0.25 {
         return;
     }
@@ -264,6 +273,10 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
             tag = tag.translate(vec2(other.right() + theme::GRID - tag.left(), 0.0));
         }
         taken.push(tag);
+        // Out of sight it is no button, and its part of the pane would be less than nothing.
+        if !tag.intersects(brush.pane) {
+            continue;
+        }
         let response = ui.interact(
             tag.intersect(brush.pane),
             ui.scope_id().with(("fold", path, layout.cards.len())),
@@ -277,7 +290,7 @@ fn groups_ui(ui: &Ui, pane: &mut GraphPane, brush: &Brush, layout: &Layout) {
             folded = node.map(|id| (path.clone(), id, tag.center()));
         }
     }
-    if let (Some((path, id, at)), Some(graph)) = (folded, pane.graph.clone()) {
+    if let Some((path, id, at)) = folded {
         let below = format!("{path}.");
         let opened = pane.opened.iter().filter(|o| **o != path && !o.starts_with(&below)).cloned().collect();
         pane.refold(opened, Aim::Hold(graph.node(id).name.clone(), at));
@@ -302,6 +315,9 @@ fn steer(ui: &Ui, pane: &mut GraphPane, rect: Rect, response: &egui::Response) {
         pane.fit();
     }
 }
+
+/// Height of the legend.
+const LEGEND: f32 = 24.0;
 
 /// Below this the bar's controls stand closer.
 const NARROW: f32 = 320.0;

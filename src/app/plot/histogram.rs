@@ -225,7 +225,7 @@ fn handles_ui(ui: &mut Ui, place: &PlotTransform, room: [f64; 2], clip: &mut (f3
             }
         }
         if let Some(to) = moved {
-            let to = to.clamp(room[0], room[1]) as f32;
+            let to = to.min(room[1]).max(room[0]) as f32;
             match upper {
                 true => clip.1 = to.max(clip.0 + least),
                 false => clip.0 = to.min(clip.1 - least),
@@ -238,7 +238,8 @@ fn handles_ui(ui: &mut Ui, place: &PlotTransform, room: [f64; 2], clip: &mut (f3
             ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
         }
         let ink = if lively { p.strong } else { Tone::Trouble.ink(p.dark) };
-        let tip = pos2(x.clamp(frame.left(), frame.right()), frame.top());
+        // Where there is no room for a plot its frame's ends lie the wrong way round.
+        let tip = pos2(x.min(frame.right()).max(frame.left()), frame.top());
         let flag = vec![tip, tip + vec2(if upper { -9.0 } else { 9.0 }, 5.0), tip + vec2(0.0, 10.0)];
         ui.painter().add(Shape::convex_polygon(flag, ink, Stroke::NONE));
     }

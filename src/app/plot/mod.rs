@@ -30,7 +30,7 @@ pub use matrix::{Matrix, matrix_ui};
 pub use range::{range_ui, spark_ui};
 pub(super) use save::{Keepsake, Kind, take_keepsakes};
 pub use scatter::{Dot, scatter_ui};
-pub use table::{Table, table_ui, whole_table_ui};
+pub use table::{Table, save_table_ui, table_ui, whole_table_ui};
 
 /// Points of a line that a screen can tell apart.
 pub const POINTS: usize = 60;
@@ -96,8 +96,8 @@ fn plot<'a>(ui: &Ui, name: &str, x_axis: &'a str, y_axis: &'a str, whole: bool) 
         .y_axis_min_width(44.0)
         .x_grid_spacer(move |input| marks(input, if whole { 1.0 } else { 0.0 }))
         .y_grid_spacer(|input| marks(input, 0.0))
-        .x_axis_formatter(|mark, _| number::axis(mark.value))
-        .y_axis_formatter(|mark, _| number::axis(mark.value))
+        .x_axis_formatter(|mark, _| number::mark(mark.value, mark.step_size))
+        .y_axis_formatter(|mark, _| number::mark(mark.value, mark.step_size))
         .label_formatter(move |hover| Some(said(hover, x_axis, y_axis)))
 }
 

@@ -7,7 +7,7 @@ use eframe::egui::{Button, Context, Id, Rect, Role, Ui, WidgetInfo};
 
 use super::picture;
 use super::table::Table;
-use crate::app::theme;
+use crate::app::{number, theme};
 use crate::chart;
 
 /// Frames that a chart has to scroll into view before it is taken as it is.
@@ -97,9 +97,20 @@ pub(super) fn menu_ui(ui: &mut Ui, title: &str, kinds: &[Kind]) -> Option<Kind> 
 
 /// Saves a table's rows.
 pub(super) fn save_table(ctx: &Context, title: &str, table: &Table) {
-    let rows: Vec<Vec<String>> = std::iter::once(table.head.clone()).chain(table.rows.iter().cloned()).collect();
+    let rows = table.rows.iter().map(|row| row.iter().map(|text| plain(text)).collect());
+    let rows: Vec<Vec<String>> = std::iter::once(table.head.clone()).chain(rows).collect();
     let text = chart::csv(rows.iter().map(Vec::as_slice));
     put(ctx, Keepsake { title: title.to_owned(), kind: Kind::Csv, text });
+}
+
+/// A figure as a spreadsheet reads it: without the thin spaces between its digits, and with the keyboard's minus sign.
+fn plain(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let digit = |i: usize| chars.get(i).is_some_and(char::is_ascii_digit);
+    let kept =
+        chars.iter().enumerate().filter(|(i, c)| **c != number::THIN || !(*i > 0 && digit(i - 1) && digit(i + 1)));
+    let sign = |i: usize, c: char| if c == number::MINUS && digit(i + 1) { '-' } else { c };
+    kept.map(|(i, c)| sign(i, *c)).collect()
 }
 
 /// Where the shapes of a chart begin in its layer.
@@ -125,4 +136,22 @@ pub(super) fn save_drawn(ui: &Ui, title: &str, asked: Option<Kind>, mark: usize,
     let p = theme::palette(ui);
     let text = picture::svg(title, &shapes, drawn, [p.ground, p.strong]);
     put(ui.ctx(), Keepsake { title: title.to_owned(), kind, text });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn figures_are_plain_in_a_file() {
+        for (shown, written) in [
+            ("24\u{2009}152.1", "24152.1"),
+            ("\u{2212}0.3\u{2009}pt", "-0.3\u{2009}pt"),
+            ("1\u{2009}234\u{2009}567", "1234567"),
+            ("layer \u{2212}", "layer \u{2212}"),
+            ("\u{2013}", "\u{2013}"),
+        ] {
+            assert_eq!(plain(shown), written);
+        }
+    }
 }

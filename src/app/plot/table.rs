@@ -2,6 +2,7 @@ use eframe::egui::{Align, Label, Layout, RichText, Ui};
 use egui_extras::{Column, TableBuilder};
 
 use super::save::{self, Kind};
+use crate::app::glossary::explain;
 use crate::app::theme::{self, Type};
 
 /// A table of words and numbers: the first column words, the others numbers in even digits.
@@ -27,10 +28,15 @@ pub fn table_ui(ui: &mut Ui, name: &str, table: &Table) {
 
 /// The same in full height, and to be saved: for a page that scrolls itself.
 pub fn whole_table_ui(ui: &mut Ui, name: &str, table: &Table) {
-    if save::menu_ui(ui, name, &[Kind::Csv]).is_some() {
-        save::save_table(ui.ctx(), name, table);
-    }
+    save_table_ui(ui, name, || table.clone());
     limited_ui(ui, name, table, (table.rows.len() + 2) as f32 * LINE);
+}
+
+/// The small menu that saves a table under its name: of one that is drawn elsewhere.
+pub fn save_table_ui(ui: &mut Ui, name: &str, table: impl FnOnce() -> Table) {
+    if save::menu_ui(ui, name, &[Kind::Csv]).is_some() {
+        save::save_table(ui.ctx(), name, &table());
+    }
 }
 
 const LINE: f32 = 22.0;
@@ -48,19 +54,22 @@ fn limited_ui(ui: &mut Ui, name: &str, table: &Table, high: f32) {
             let layout =
                 if i == 0 { Layout::left_to_right(Align::Center) } else { Layout::right_to_left(Align::Center) };
             let label = Label::new(text);
-            ui.with_layout(layout, |ui| ui.add(if i == 0 { label.truncate() } else { label.extend() }));
+            ui.with_layout(layout, |ui| ui.add(if i == 0 { label.truncate() } else { label.extend() })).inner
         };
         builder
             .header(LINE, |mut row| {
                 for (i, head) in table.head.iter().enumerate() {
-                    row.col(|ui| cell(ui, i, RichText::new(head).font(Type::Small.font()).color(weak)));
+                    row.col(|ui| {
+                        let shown = cell(ui, i, RichText::new(head).font(Type::Small.font()).color(weak));
+                        explain(ui, shown, head);
+                    });
                 }
             })
             .body(|body| {
                 body.rows(LINE, table.rows.len(), |mut row| {
                     for (i, text) in table.rows[row.index()].iter().enumerate() {
                         let font = if i == 0 { Type::Body.font() } else { Type::Body.mono() };
-                        row.col(|ui| cell(ui, i, RichText::new(text).font(font)));
+                        row.col(|ui| drop(cell(ui, i, RichText::new(text).font(font))));
                     }
                 });
             });

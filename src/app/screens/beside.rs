@@ -88,8 +88,8 @@ impl Written {
     pub fn take(&mut self) {
         let told = &mut self.told;
         let more = self.probe.as_ref().is_some_and(|p| p.drain(|found| *told = Some(found)));
-        if !more {
-            self.probe = None;
+        if !more && let Some(why) = self.probe.take().and_then(|p| p.failure().map(str::to_owned)) {
+            self.told = Some(Err(why));
         }
     }
 }

@@ -5,8 +5,9 @@ use super::clip::{Trial, levels, trial_ui};
 use super::convergence::convergence_ui;
 use super::{halves_ui, prose, stacked, warnings_ui};
 use crate::app::controls::{layer_name_ui, number_ui};
+use crate::app::glossary::{explain, label_ui};
 use crate::app::number;
-use crate::app::plot::{Histogram, histogram_ui, levels_ui, range_ui, spark_ui};
+use crate::app::plot::{Histogram, Table, histogram_ui, levels_ui, range_ui, save_table_ui, spark_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::session::{ObserverView, SampleScore, Stage, Step, View};
@@ -48,6 +49,9 @@ pub(super) fn calibrate_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         if view.observed_images > 0 {
             let text = format!("{} images seen", number::count(view.observed_images));
             ui.label(RichText::new(text).font(Type::Body.strong()).color(theme::palette(ui).strong));
+        }
+        if !view.observers.is_empty() {
+            save_table_ui(ui, "Observers", || whole(view));
         }
     });
     if view.observers.is_empty() {
@@ -129,6 +133,18 @@ fn moved(observer: &ObserverView) -> f64 {
     crate::session::convergence(std::slice::from_ref(observer)).batches.last().map_or(0.0, |m| m.mean)
 }
 
+/// Every observer, in the order of the graph, as it is saved.
+fn whole(view: &View) -> Table {
+    let rows = view.observers.iter().map(|o| {
+        let (scale, zero) = match o.levels {
+            Some((_, _, q)) => (q.scale.to_string(), q.zero_point.to_string()),
+            None => (String::new(), String::new()),
+        };
+        [o.name.clone(), o.min.to_string(), o.max.to_string(), moved(o).to_string(), scale, zero]
+    });
+    Table::new(["node", "min", "max", "moved", "scale", "zero point"], rows)
+}
+
 fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let mut rows: Vec<&ObserverView> = view.observers.iter().collect();
     match bench.calibrate.order {
@@ -190,13 +206,15 @@ const HEADS: [(&str, Option<(Order, &str)>); 5] = [
 fn head_ui(ui: &mut Ui, head: &str, by: Option<(Order, &str)>, order: &mut Order) {
     let text = RichText::new(head).font(Type::Small.font());
     let Some((by, name)) = by else {
-        ui.label(text.color(theme::palette(ui).weak));
+        label_ui(ui, text.color(theme::palette(ui).weak));
         return;
     };
     ui.spacing_mut().button_padding.x = theme::GRID;
     let button = ui.selectable_label(*order == by, text);
     button.widget_info(|| WidgetInfo::labeled(Role::Button, true, name));
-    if button.on_hover_text(name).clicked() {
+    let clicked = button.clicked();
+    explain(ui, button.on_hover_text(name), head);
+    if clicked {
         *order = by;
     }
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use eframe::egui::{Button, RichText, Ui};
 
 use super::prose;
-use crate::app::controls::{banner_ui, figures_ui, number_ui, primary_ui};
-use crate::app::glossary::label_ui;
+use crate::app::controls::{banner_ui, figure_ui, figures_ui, number_ui, primary_ui};
 use crate::app::number;
 use crate::app::plot::{Histogram, Levels, clip_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -74,7 +73,8 @@ impl Trial {
                 Err(why) => *failure = Some(why),
             })
         });
-        if !more && let Some((range, _)) = probe.take() {
+        if !more && let Some((range, ended)) = probe.take() {
+            *failure = ended.failure().map(str::to_owned).or(failure.take());
             self.silent = self.failure.is_none() && self.scores[1].is_none_or(|(scored, _)| scored != range);
         }
     }
@@ -207,11 +207,8 @@ pub(in crate::app) fn figures_small_ui(ui: &mut Ui, figures: &[(&str, &str)]) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         for (name, value) in figures {
-            ui.vertical(|ui| {
-                ui.spacing_mut().item_spacing.y = 0.0;
-                label_ui(ui, RichText::new(*name).font(Type::Small.font()).color(p.weak));
-                ui.label(RichText::new(*value).font(Type::Title.strong()).color(p.strong));
-            });
+            let name = RichText::new(*name).font(Type::Small.font()).color(p.weak);
+            figure_ui(ui, name, RichText::new(*value).font(Type::Title.strong()).color(p.strong), 0.0);
             ui.add_space(theme::GAP);
         }
     });

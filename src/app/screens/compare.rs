@@ -59,8 +59,8 @@ impl CompareScreen {
                 Err(e) => *failure = Some(e),
             })
         });
-        if !more {
-            self.probe = None;
+        if !more && let Some(why) = self.probe.take().and_then(|p| p.failure().map(str::to_owned)) {
+            self.failure = Some(why);
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{graphs, halves_ui, prose, warnings_ui};
 use crate::app::controls::layer_name_ui;
 use crate::app::glossary::label_ui;
 use crate::app::number;
+use crate::app::plot::{Table, save_table_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::session::{FuseReport, FusionProof, Stage, Step, View};
@@ -36,16 +37,16 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         }
         return;
     };
-    proof_ui(ui, report.sites.len(), proof, warnings.is_empty());
+    let rows = rows(report, proof);
+    proof_ui(ui, &rows, report.sites.len(), proof, warnings.is_empty());
     warnings_ui(ui, warnings);
     let room = ui.available_height();
     let table_room = (room * 0.5).clamp(96.0, 380.0);
     let (left, right) = (before.graph.clone(), graph.clone());
-    ui.allocate_ui(eframe::egui::vec2(ui.available_width(), room - table_room - theme::GAP), |ui| {
+    ui.allocate_ui(eframe::egui::vec2(ui.available_width(), (room - table_room - theme::GAP).max(0.0)), |ui| {
         bench.panes.iter_mut().for_each(|pane| pane.look_through(None));
         graphs::pair_ui(ui, bench, &left, &right);
     });
-    let rows = rows(report, proof);
     let mut clicked = None;
     if ui.available_width() < SIDE_BY_SIDE {
         clicked = table_ui(ui, bench, &rows);
@@ -85,10 +86,11 @@ fn rows(report: &FuseReport, proof: &FusionProof) -> Vec<Row> {
     sites.chain(refusals).collect()
 }
 
-fn proof_ui(ui: &mut Ui, sites: usize, proof: &FusionProof, proved: bool) {
+fn proof_ui(ui: &mut Ui, rows: &[Row], sites: usize, proof: &FusionProof, proved: bool) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(format!("{sites} sites fused")).font(Type::Body.strong()).color(p.strong));
+        save_table_ui(ui, "Fusions", || whole(rows));
         if proof.relative.is_nan() {
             let text = "The output is not a number, before fusing or after it: nothing is proved.";
             ui.label(RichText::new(text).color(Tone::Trouble.ink(p.dark)));
@@ -103,6 +105,19 @@ fn proof_ui(ui: &mut Ui, sites: usize, proof: &FusionProof, proved: bool) {
         );
         ui.label(RichText::new(text).color(p.weak));
     });
+}
+
+/// The sites and refusals as they are saved.
+fn whole(rows: &[Row]) -> Table {
+    let all = rows.iter().map(|row| {
+        let [most, relative] = match row.moved {
+            Some((most, relative, _)) => [most, relative].map(|v| v.to_string()),
+            None => Default::default(),
+        };
+        let fused = if row.fused { "fused" } else { "not fused" };
+        [row.name.clone(), fused.to_owned(), row.what.clone(), most, relative]
+    });
+    Table::new(["layer", "", "pattern, or why not", "largest |\u{394}|", "of the largest value"], all)
 }
 
 /// The sites and refusals; the name that was clicked.

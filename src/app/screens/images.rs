@@ -60,8 +60,10 @@ impl ImagesScreen {
         if counting.as_ref().is_some_and(|p| !p.drain(|found| *rows = found)) {
             *counting = None;
         }
-        if previewing.as_ref().is_some_and(|p| !p.drain(|found| *shown = Some(Shown::new(ui, found)))) {
-            *previewing = None;
+        if previewing.as_ref().is_some_and(|p| !p.drain(|found| *shown = Some(Shown::new(ui, found))))
+            && let Some(why) = previewing.take().and_then(|p| p.failure().map(str::to_owned))
+        {
+            *shown = Some(Shown::Failure(why));
         }
         if self.skipped.len() != opened.skipped_count() {
             self.skipped = opened.skipped();

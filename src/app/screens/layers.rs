@@ -7,6 +7,7 @@ use super::prose;
 use crate::app::controls::{layer_name_ui, pick_ui};
 use crate::app::glossary::label_ui;
 use crate::app::number;
+use crate::app::plot::{Table, save_table_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::graph::{Graph, Numeric};
@@ -63,7 +64,10 @@ pub(super) fn layers_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f
         let layers = choosable(graph).into_iter().map(|(name, can)| Layer { op: op(&name), name, can }).collect();
         bench.prepare.layers = Some((graph.clone(), layers));
     }
-    search_ui(ui, bench);
+    // A range that was set by hand while calibrating is in the newer graph alone.
+    let calibrated = view.stage_of(Step::Calibrate).filter(|stage| matches!(***stage, Stage::Calibrated { .. }));
+    let prepared = calibrated.or(view.stage_of(Step::Prepare)).map(|stage| stage.graph().clone());
+    search_ui(ui, bench, prepared.as_deref());
     let PrepareScreen { search, own, layers } = &bench.prepare;
     let shown: Vec<Layer> = layers
         .iter()
@@ -76,13 +80,10 @@ pub(super) fn layers_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f
         prose(ui, "No layer matches.");
         return;
     }
-    // A range that was set by hand while calibrating is in the newer graph alone.
-    let calibrated = view.stage_of(Step::Calibrate).filter(|stage| matches!(***stage, Stage::Calibrated { .. }));
-    let prepared = calibrated.or(view.stage_of(Step::Prepare)).map(|stage| stage.graph().clone());
     table_ui(ui, bench, &shown, prepared.as_deref(), (room - theme::ROW - theme::GAP).max(LEAST));
 }
 
-fn search_ui(ui: &mut Ui, bench: &mut Workbench) {
+fn search_ui(ui: &mut Ui, bench: &mut Workbench, prepared: Option<&Graph>) {
     ui.horizontal(|ui| {
         let field = TextEdit::singleline(&mut bench.prepare.search).hint_text("search by name or operation");
         let field = ui.add(field.desired_width(220.0));
@@ -92,7 +93,29 @@ fn search_ui(ui: &mut Ui, bench: &mut Workbench) {
         if count > 0 && ui.button("Clear all").on_hover_text("Every layer as the rest").clicked() {
             bench.choices.qconfig.overrides.clear();
         }
+        save_table_ui(ui, "Layers", || whole(bench, prepared));
     });
+}
+
+/// Every layer with what is chosen for it, as it is saved.
+fn whole(bench: &Workbench, prepared: Option<&Graph>) -> Table {
+    let config = &bench.choices.qconfig;
+    let rows = bench.prepare.layers.iter().flat_map(|(_, layers)| layers).map(|layer| {
+        let float = config.overrides.get(&layer.name) == Some(&Override::Float);
+        let chosen = |can: bool, said: String| if can && !float { said } else { String::new() };
+        let activation = config.activation_of(&layer.name).unwrap_or(config.activation);
+        let weight = config.weight_of(&layer.name).unwrap_or(config.weight);
+        let output = match (float, activation.fixed) {
+            (true, _) => "float".to_owned(),
+            (false, Some(_)) => "set by hand".to_owned(),
+            (false, None) => chosen(layer.can.observer, activation.observer.title().to_owned()),
+        };
+        let per = if weight.observer == ObserverKind::MinMax { "per tensor" } else { "per channel" };
+        let bits = chosen(layer.can.weight || layer.can.observer, weight.bits.to_string());
+        let now = now(prepared, &layer.name).map_or(String::new(), |(_, said)| said);
+        [layer.name.clone(), layer.op.to_owned(), output, chosen(layer.can.weight, per.to_owned()), bits, now]
+    });
+    Table::new(["layer", "operation", "output", "weight", "bits", "prepared"], rows)
 }
 
 fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Option<&Graph>, height: f32) {
@@ -266,10 +289,9 @@ fn bits_ui(ui: &mut Ui, layer: &Layer, own: &mut Own) {
 }
 
 /// What the prepared graph has, if there is one.
-fn now_ui(ui: &mut Ui, prepared: Option<&Graph>, name: &str) {
-    let Some(node) = prepared.and_then(|graph| graph.find(name).map(|id| graph.node(id))) else { return };
-    let p = theme::palette(ui);
-    let (tone, text) = match &node.numeric {
+fn now(prepared: Option<&Graph>, name: &str) -> Option<(Tone, String)> {
+    let node = prepared.and_then(|graph| graph.find(name).map(|id| graph.node(id)))?;
+    Some(match &node.numeric {
         Numeric::Observed(ActivationSpec { fixed: Some([low, high]), .. }) => {
             let ends = [low, high].map(|v| number::number(f64::from(*v)));
             (Tone::Observed, ends.join(" \u{2026} "))
@@ -279,7 +301,12 @@ fn now_ui(ui: &mut Ui, prepared: Option<&Graph>, name: &str) {
             (Tone::FakeQuantized, format!("{} 0\u{2026}{}", spec.observer.title(), spec.quant_max))
         }
         Numeric::Float | Numeric::FakeQuantized(_) | Numeric::Int8(_) => (Tone::Float, "float".to_owned()),
-    };
+    })
+}
+
+fn now_ui(ui: &mut Ui, prepared: Option<&Graph>, name: &str) {
+    let Some((tone, text)) = now(prepared, name) else { return };
+    let p = theme::palette(ui);
     let text = RichText::new(format!("{}  {text}", tone.glyph())).color(tone.ink(p.dark));
     ui.add(Label::new(text).truncate());
 }

@@ -7,7 +7,7 @@ use super::{halves_ui, heading, prose, stacked};
 use crate::app::controls::layer_name_ui;
 use crate::app::glossary::label_ui;
 use crate::app::number;
-use crate::app::plot::{Histogram, Levels, Row, histogram_ui, levels_ui, row_ui};
+use crate::app::plot::{Histogram, Levels, Row, Table, histogram_ui, levels_ui, row_ui, save_table_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::graph::{Graph, Weight};
@@ -39,6 +39,7 @@ pub(super) fn weights_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, report
     // Left in float: as many bytes as before.
     let float = report.float.iter().map(|l| Layer { name: &l.name, float: l.bytes, int8: l.bytes, sqnr_db: None });
     let layers: Vec<Layer<'_>> = int8.chain(float).collect();
+    save_table_ui(ui, "Weights by layer", || whole(&layers));
     if ui.available_width() < SIDE_BY_SIDE {
         table_ui(ui, bench, view, &layers, 320.0);
         layer_ui(ui, bench, view, &layers);
@@ -54,6 +55,15 @@ pub(super) fn weights_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, report
             stacked(ui, |ui| layer_ui(ui, bench, view, &layers));
         });
     });
+}
+
+/// Every layer as it is saved.
+fn whole(layers: &[Layer<'_>]) -> Table {
+    let rows = layers.iter().map(|l| {
+        let sqnr = l.sqnr_db.map_or(String::new(), |v| v.to_string());
+        [l.name.to_owned(), l.float.to_string(), l.int8.to_string(), sqnr]
+    });
+    Table::new(["layer", "float32, bytes", "int8, bytes", "SQNR, dB"], rows)
 }
 
 fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, layers: &[Layer<'_>], height: f32) {

@@ -88,7 +88,9 @@ fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
 fn checkpoint_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let path = bench.choices.out().with_extension("checkpoint");
     ui.horizontal_wrapped(|ui| {
-        let kept = ui.checkbox(&mut bench.qat.keep, "Keep a checkpoint after each epoch");
+        let can = view.allows(CommandKind::KeepCheckpoints);
+        let box_ = eframe::egui::Checkbox::new(&mut bench.qat.keep, "Keep a checkpoint after each epoch");
+        let kept = ui.add_enabled(can, box_);
         if kept.on_hover_text(path.display().to_string()).changed() {
             let file = bench.qat.keep.then(|| CheckpointFile { path: path.clone(), resume: false });
             bench.ask(Command::KeepCheckpoints(file));

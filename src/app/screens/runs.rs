@@ -10,6 +10,7 @@ use crate::app::actions::Given;
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, path_ui, primary_ui};
 use crate::app::fonts;
+use crate::app::glossary::label_ui;
 use crate::app::number;
 use crate::app::plot::{Kind, chart_inks, draw_chart_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -68,8 +69,8 @@ impl RunsScreen {
         }
         let mut read = None;
         let more = self.probe.as_ref().is_some_and(|probe| probe.drain(|answer| read = Some(answer)));
-        if !more {
-            self.probe = None;
+        if !more && let Some(why) = self.probe.take().and_then(|p| p.failure().map(str::to_owned)) {
+            read = Some(Err(why));
         }
         match read {
             Some(Ok((runs, wrong))) => (self.runs, self.wrong) = (runs, wrong),
@@ -174,7 +175,7 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
         builder
             .header(LINE, |mut row| {
                 for (_, name) in head {
-                    row.col(|ui| drop(ui.label(RichText::new(name).font(Type::Small.font()).color(weak))));
+                    row.col(|ui| drop(label_ui(ui, RichText::new(name).font(Type::Small.font()).color(weak))));
                 }
             })
             .body(|body| {

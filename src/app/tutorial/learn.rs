@@ -22,11 +22,13 @@ pub(in crate::app) fn learn_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) 
         let width = ((room - theme::PADDING * (columns - 1) as f32) / columns as f32).min(460.0);
         let mut open = None;
         let shown: Vec<Path> = Path::ALL.into_iter().filter(|path| path.lessons().count() > 0).collect();
+        // One button leads on: that of the first path with something left to do.
+        let next = shown.iter().copied().find(|path| next_of(*path, &bench.memory.tutorial.done).is_some());
         for row in shown.chunks(columns) {
             ui.horizontal_top(|ui| {
                 ui.spacing_mut().item_spacing.x = theme::PADDING;
                 for path in row {
-                    open = path_ui(ui, bench, *path, width).or(open);
+                    open = path_ui(ui, bench, *path, width, next == Some(*path)).or(open);
                 }
             });
             ui.add_space(theme::GAP);
@@ -70,7 +72,7 @@ fn intro_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 }
 
 /// A path with its lessons; the one that was clicked.
-fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, width: f32) -> Option<usize> {
+fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, width: f32, leads: bool) -> Option<usize> {
     let p = theme::palette(ui);
     let done = &bench.memory.tutorial.done;
     let mut open = None;
@@ -97,7 +99,7 @@ fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, width: f32) -> Option<usi
             };
             ui.horizontal(|ui| {
                 let name = format!("{}: {text}", path.title());
-                let button = if finished == 0 { primary_ui(ui, true, text) } else { ui.button(text) };
+                let button = if leads { primary_ui(ui, true, text) } else { ui.button(text) };
                 button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
                 if button.clicked() {
                     open = next.or_else(|| path.lessons().next().map(|(index, _)| index));

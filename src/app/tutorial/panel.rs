@@ -335,7 +335,8 @@ fn ask_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, ke
                     let room = (ui.available_width() - 150.0).clamp(40.0, 160.0);
                     ui.spacing_mut().slider_width = room;
                     if *range.end() <= 100.0 {
-                        ui.add(Slider::new(value, range).show_value(false));
+                        let slider = ui.add(Slider::new(value, range).show_value(false));
+                        slider.widget_info(|| WidgetInfo::slider(true, *value, format!("{name}, on a line")));
                     }
                 }
             }

@@ -236,7 +236,7 @@ impl Buffers {
     /// A buffer for `len` values, holding what it held: the smallest that will do.
     fn take(&mut self, len: usize) -> Vec<f32> {
         let fits = (0..self.spare.len()).filter(|i| self.spare[*i].len() >= len).min_by_key(|i| self.spare[*i].len());
-        fits.map_or_else(|| vec![0.0; len], |i| self.spare.swap_remove(i))
+        fits.map_or_else(|| crate::buffers::zeroed(len), |i| self.spare.swap_remove(i))
     }
 
     /// The first `len` values of a node, which the order of the nodes guarantees.

@@ -8,6 +8,7 @@ use candle_core::{
 #[cfg(feature = "cuda")]
 use {crate::kernels::cuda::Gpu, candle_core::CudaStorage, std::ops::Range};
 
+use crate::buffers;
 use crate::kernels::{cuda::Program, float::in_pool};
 
 /// A kernel, the shape of what it computes, and its name in error messages.
@@ -27,7 +28,7 @@ fn slice<'a>(name: &'static str, storage: &'a CpuStorage, layout: &Layout) -> Re
 
 impl<F, P: Fn() -> Program> Kernel<F, P> {
     fn compute(&self, inputs: &[&[f32]], run: impl FnOnce(&mut [f32])) -> (CpuStorage, Shape) {
-        let mut out = vec![0.0; self.shape.elem_count()];
+        let mut out = buffers::zeroed(self.shape.elem_count());
         if !simulated(&self.program, inputs, &mut out, false) {
             run(&mut out);
         }

@@ -92,7 +92,7 @@ impl Plan {
             kernels,
             options: *options,
             steps,
-            arena: vec![0.0; bytes.div_ceil(size_of::<f32>())],
+            arena: crate::buffers::zeroed(bytes.div_ceil(size_of::<f32>())),
             levels: Vec::new(),
             traced: None,
         })

@@ -133,7 +133,8 @@ fn axis_ui(ui: &mut Ui, histogram: &Histogram, grid: &mut QParams) {
 /// The first and the last level change the scale; the comb between them moves by whole levels, which is the zero point.
 fn handles_ui(ui: &mut Ui, (rect, floor): (Rect, f32), ends: [f32; 2], value: impl Fn(f32) -> f32, grid: &mut QParams) {
     let row = floor + 1.0..=floor + 22.0;
-    let clamped = |x: f32| x.clamp(rect.left() + 4.0, rect.right() - 4.0);
+    // A panel that is narrower than this has its ends the wrong way round, where `clamp` panics.
+    let clamped = |x: f32| x.min(rect.right() - 4.0).max(rect.left() + 4.0);
     let scale = grid.scale;
     let places = [
         ("First level", Rect::from_x_y_ranges(clamped(ends[0]) - 6.0..=clamped(ends[0]) + 4.0, row.clone())),
