@@ -7,9 +7,9 @@ use ::image::{DynamicImage, ImageDecoder, ImageReader};
 
 use super::{DataError, preprocess::resize};
 
-/// 220 megapixels, more than a camera takes; a small file that claims more is refused before memory, and seconds, are.
+/// 111 megapixels, more than all but a few cameras take; a small file that claims more would take over 5 s to decode and turn.
 /// Decoded, as RGB and turned, an image takes three times this at most.
-const MAX_DECODED_BYTES: u64 = 640 << 20;
+const MAX_DECODED_BYTES: u64 = 320 << 20;
 
 /// A decoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Image {
             let (width, height) = decoder.dimensions();
             let rgb = 3 * u64::from(width) * u64::from(height);
             if rgb.max(decoder.total_bytes()) > MAX_DECODED_BYTES || rgb == 0 {
-                return Err(format!("{width}x{height} pixels"));
+                return Err(format!("{width}x{height} pixels, expected 1 to 111 million"));
             }
             let orientation = decoder.orientation().map_err(|e| e.to_string())?;
             let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;

@@ -115,12 +115,13 @@ impl Session {
     /// Notes how far the session is. That it cannot be noted costs no result: it is said, once.
     pub(super) fn autosave(&mut self, to: &mut Reporter<'_>) {
         let Some(project) = self.autosaved().cloned() else { return };
-        // What was cut short is behind us.
-        let _ = std::fs::remove_file(project.checkpoint_file());
-        if let Err(e) = self.keep_learnt(&project).and_then(|()| self.note(&project, None))
-            && !std::mem::replace(&mut self.autosave_fails, true)
-        {
-            to.warn(format!("The session is not kept as it goes: {e}."));
+        match self.keep_learnt(&project).and_then(|()| self.note(&project, None)) {
+            // What was cut short is behind us, now that the note says so: the one before goes on from the checkpoint.
+            Ok(()) => drop(std::fs::remove_file(project.checkpoint_file())),
+            Err(e) if !std::mem::replace(&mut self.autosave_fails, true) => {
+                to.warn(format!("The session is not kept as it goes: {e}."));
+            }
+            Err(_) => {}
         }
     }
 

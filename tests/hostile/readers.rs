@@ -59,8 +59,8 @@ impl Kind {
             Self::Torch => 96 * MIB,
             Self::Octet => 24 * MIB,
             Self::Onnx => 64 * MIB,
-            // A picture's pixels: 640 MiB of them decoded, again as RGB, and turned.
-            Self::Image => 3 * 640 * MIB,
+            // A picture's pixels: 320 MiB of them decoded, again as RGB, and turned.
+            Self::Image => 3 * 320 * MIB,
             // An array that is compressed well.
             Self::Records => 2 * 256 * MIB,
             Self::Safetensors | Self::Checkpoint | Self::Recipe | Self::Project | Self::Remembered => 8 * MIB,
