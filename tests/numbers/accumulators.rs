@@ -160,7 +160,7 @@ fn sums_that_cancel_come_out_right() {
     for channels in [16, 64, 112, 512] {
         let scale = 1e-5_f32;
         let to = QParams::new(1.0, 120);
-        let weight = |i: usize| if (i * 7 / 3) % 2 == 0 { 127 } else { -128 };
+        let weight = |i: usize| if (i * 7 / 3).is_multiple_of(2) { 127 } else { -128 };
         let conv = Conv2d {
             weight: int8(&[16, channels, 3, 3], scale, weight),
             bias: None,
