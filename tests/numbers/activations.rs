@@ -125,7 +125,7 @@ fn activations_that_are_no_numbers_are_refused_by_the_node() {
         }
         // Both ends are numbers, and their distance is none.
         let image: Vec<f32> = (0..len).map(|i| if i % 2 == 0 { f32::MAX } else { f32::MIN }).collect();
-        match calibrated(&one_layer(1e-38, 1.0, 1e-5), &[image.clone()], observer) {
+        match calibrated(&one_layer(1e-38, 1.0, 1e-5), std::slice::from_ref(&image), observer) {
             Ok(int8) => assert!(run(&int8, &image).iter().all(|v| v.is_finite()), "{observer:?}"),
             Err(error) => assert!(error.contains('`'), "{observer:?}: {error}"),
         }
