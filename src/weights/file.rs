@@ -152,9 +152,15 @@ fn is_running(id: u32) -> bool {
     id != process::id() && Path::new("/proc/self").exists() && Path::new(&format!("/proc/{id}")).exists()
 }
 
+/// Files from here on are asked room for before they are read, and more beside them; smaller ones are such as that is for.
+const LARGE: usize = 64 << 20;
+
 /// The whole file.
 pub(super) fn read_all(path: &Path) -> Result<Vec<u8>, WeightsError> {
-    make_room::<u8>(fs::metadata(path).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX)));
+    let bytes = fs::metadata(path).map_or(0, |m| usize::try_from(m.len()).unwrap_or(usize::MAX));
+    if bytes >= LARGE {
+        make_room::<u8>(bytes);
+    }
     fs::read(path).map_err(|source| WeightsError::Read { path: path.display().to_string(), source })
 }
 

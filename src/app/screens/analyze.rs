@@ -192,6 +192,7 @@ fn where_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             );
             prose(ui, &says);
             if let Some(table) = drops(v, view) {
+                heading(ui, "The classes that lose most");
                 whole_table_ui(ui, "classes that lose most", &table);
             }
         }
