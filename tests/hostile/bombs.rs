@@ -71,7 +71,7 @@ fn storages_that_inflate() {
     let _alone = alone();
     let floats = 100_000_000_u32;
     let mut pickle = b"\x80\x02}(X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage".to_vec();
-    pickle.extend(b"ctorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuJ");
+    pickle.extend(b"ctorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpuJ");
     pickle.extend(floats.to_le_bytes());
     // Ten of its values are wanted.
     pickle.extend(b"tQK\0K\x0a\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtRu.");
@@ -89,7 +89,7 @@ fn storages_that_inflate() {
 fn a_tensor_that_expands() {
     let _alone = alone();
     let mut pickle = b"\x80\x02}(X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage".to_vec();
-    pickle.extend(b"ctorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuK\x01tQK\0J\0\0\0\x40\x85K\0\x85");
+    pickle.extend(b"ctorch\nFloatStorage\nX\x01\0\0\0\x30X\x03\0\0\0cpuK\x01tQK\0J\0\0\0\x40\x85K\0\x85");
     pickle.extend(b"\x89ccollections\nOrderedDict\n)RtRu.");
     let entries = vec![("a/data.pkl".to_owned(), pickle), ("a/data/0".to_owned(), vec![0; 4])];
     let bytes = zip(&entries, CompressionMethod::Stored).expect("an archive");
