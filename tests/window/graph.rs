@@ -61,8 +61,10 @@ fn a_smaller_graph_is_drawn_of_its_own_nodes_as_soon_as_it_is_laid_out() {
     assert!(fused.nodes.len() + 50 < harness.state().graph.nodes.len());
     harness.state_mut().graph = Arc::new(fused);
     harness.step();
-    assert!(harness.state().pane.is_busy(), "too quick to show the cards of before");
-    harness.query_all_by_label_contains("conv1.1, BatchNorm2d").next().expect("a card of before");
+    // The layout stands on a thread of its own, which may be done already.
+    if harness.state().pane.is_busy() {
+        harness.query_all_by_label_contains("conv1.1, BatchNorm2d").next().expect("a card of before");
+    }
     while harness.state().pane.is_busy() {
         std::thread::sleep(std::time::Duration::from_millis(5));
         harness.step();
