@@ -1,6 +1,9 @@
 //! What PyTorch quantized, and what we write for it, without Python: small fixtures of PyTorch 2.9's, made by
 //! `tests/fixtures/make_quantized.py`, and files that are broken on purpose.
 
+#[path = "common/tiny.rs"]
+mod tiny;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use octet::data::{Fit, Preprocess};
 use octet::exec::int8::{Plan, PlanOptions};
-use octet::graph::{Activation, Builder, ConvSpec, Graph, Op, QatLevels, Shape};
+use octet::graph::{Graph, QatLevels};
 use octet::quant::{self, Backend, FuseOptions, QConfig};
 use octet::session::{
     Calibration, Command, Control, Device, ExportFormat, ExportOptions, PreprocessChoice, Recipe, ReportJob, Session,
@@ -17,22 +20,10 @@ use octet::session::{
 use octet::weights::{self, AnyDict, QuantizedDict, StateDict, octet::Meta};
 use octet::zoo::{self, ModelConfig, ModelId};
 
+use tiny::tiny;
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-/// The network of `make_quantized.py`, between stubs.
-fn tiny() -> Graph {
-    let (mut b, x) = Builder::new("tiny", Shape::new(3, 7, 7));
-    let x = b.conv("conv1", x, ConvSpec::new(8, 3));
-    let x = b.bn("bn1", x, 1e-5, 0.1);
-    let x = b.act("relu", x, Activation::Relu);
-    let y = b.conv("conv2", x, ConvSpec::new(8, 3).depthwise());
-    let y = b.bn("bn2", y, 1e-5, 0.1);
-    let x = b.push("add", Op::Add { relu: false }, &[x, y]);
-    let x = b.push("mean", Op::MeanHw, &[x]);
-    b.linear("fc", x, 5);
-    quant::insert_stubs(&b.finish()).expect("a float graph").0
 }
 
 fn quantized(path: &Path) -> QuantizedDict {

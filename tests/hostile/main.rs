@@ -15,6 +15,8 @@ mod pickles;
 mod pictures;
 mod readers;
 mod seeds;
+#[path = "../common/tiny.rs"]
+mod tiny;
 mod trial;
 mod wire;
 

@@ -15,8 +15,9 @@ use octet::weights::{self, Checkpoint, octet as int8};
 use octet::zoo::{self, ModelConfig};
 use serde_json::json;
 
-use crate::graphs::{converted, every_op, filled, fixture, tiny};
+use crate::graphs::{converted, every_op, filled, fixture};
 use crate::readers::Kind;
+use crate::tiny::tiny;
 
 /// A file and what it is called, by which some readers go.
 #[derive(Clone)]

@@ -141,7 +141,7 @@ impl Job<'_> {
     #[inline(never)]
     #[target_feature(enable = "avx2")]
     unsafe fn run_tiles<const N: usize, const WIDTH: usize>(&self, strip: &Strip<'_>, tiles: TilesOf) {
-        let quads = Quantities::of(&strip.block, strip.block.places);
+        let quads = QuadOrder::of(&strip.block, strip.block.places);
         let rows = &strip.panel.rows()[tiles.range.clone()];
         let first = strip.first + tiles.pixel;
         // Where windows start in the input, and where levels go.
@@ -192,7 +192,7 @@ impl Job<'_> {
                     (std::array::from_fn(|row| narrow.add(row * size)), block.offsets)
                 }
             };
-            sums = add_narrow::<N, WIDTH, true>(sums, &Quantities::of(block, offsets), windows);
+            sums = add_narrow::<N, WIDTH, true>(sums, &QuadOrder::of(block, offsets), windows);
             self.store_rare(strip, &sums, pixel);
         }
     }
@@ -287,14 +287,14 @@ fn starts<const N: usize, const WIDTH: usize>(block: &Block<'_>) -> [[__m256i; W
 }
 
 /// The quads of a block in their order, and where the levels of each lie in a window.
-struct Quantities<'a> {
+struct QuadOrder<'a> {
     quads: *const Quads,
     fours: &'a [[u32; 4]],
     pairs: &'a [[u32; 2]],
     singles: &'a [u32],
 }
 
-impl<'a> Quantities<'a> {
+impl<'a> QuadOrder<'a> {
     fn of(block: &Block<'a>, offsets: &'a [u32]) -> Self {
         let (fours, offsets) = offsets.split_at(4 * block.groups.fours);
         let (pairs, singles) = offsets.split_at(2 * block.groups.pairs);
@@ -305,20 +305,22 @@ impl<'a> Quantities<'a> {
 /// Adds the products of windows of levels up to 127. `vpmaddubsw` multiplies four levels by four weights and adds two and
 /// two in 16 bits, which such levels do not overflow; the quads of a group are added in 16 bits as well.
 ///
+/// `RARE` keeps the two callers' copies apart: each is called once and so becomes part of it, with its sums in registers.
+///
 /// # Safety
 /// The features of this module; four levels must be readable at each of the offsets, one a quad, from each window.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_narrow<const N: usize, const WIDTH: usize, const COPIED: bool>(
+unsafe fn add_narrow<const N: usize, const WIDTH: usize, const RARE: bool>(
     mut sums: [[__m256i; WIDTH]; N],
-    quantities: &Quantities<'_>,
+    order: &QuadOrder<'_>,
     windows: [*const u8; N],
 ) -> [[__m256i; WIDTH]; N] {
     let ones = _mm256_set1_epi16(1);
-    let mut quads = quantities.quads;
+    let mut quads = order.quads;
     // SAFETY: `WIDTH` vectors were packed for each offset, and each offset lies in the window.
     unsafe {
-        for offsets in quantities.fours {
+        for offsets in order.fours {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let mut four = [_mm256_setzero_si256(); WIDTH];
                 for (quad, offset) in offsets.iter().enumerate() {
@@ -335,7 +337,7 @@ unsafe fn add_narrow<const N: usize, const WIDTH: usize, const COPIED: bool>(
             }
             quads = quads.add(4 * WIDTH);
         }
-        for offsets in quantities.pairs {
+        for offsets in order.pairs {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = windows[row].add(offsets[0] as usize).cast::<i32>().read_unaligned();
                 let y = windows[row].add(offsets[1] as usize).cast::<i32>().read_unaligned();
@@ -348,7 +350,7 @@ unsafe fn add_narrow<const N: usize, const WIDTH: usize, const COPIED: bool>(
             }
             quads = quads.add(2 * WIDTH);
         }
-        for offset in quantities.singles {
+        for offset in order.singles {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = windows[row].add(*offset as usize).cast::<i32>().read_unaligned();
                 let x = _mm256_set1_epi32(x);
