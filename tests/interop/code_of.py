@@ -13,7 +13,8 @@ import sys
 import numpy as np
 import torch
 
-from common import AS_THEY_ARE, SIZE, equal, pictures, plain, twin
+from common import AS_THEY_ARE, SIZE, pictures, plain, twin
+from from_torch import same_integers
 from to_torch import converted
 
 IMAGES = 32
@@ -65,7 +66,11 @@ def check_qat(octet, model, folder):
     paths, pixels = pictures(folder, seed=33)
     with torch.no_grad():
         theirs = net(plain(pixels)).numpy()
-    equal(octet.logits(state, paths, "--model", model, *AS_THEY_ARE), theirs, f"{model} QAT code, executed")
+    # After one step up to a quarter of a layer's levels lie above the 127 that it was trained to, where PyTorch's engines differ
+    # among themselves (fbgemm's 16-bit sums saturate): the logits are told, the integers judged.
+    same = (octet.logits(state, paths, "--model", model, *AS_THEY_ARE) == theirs).mean()
+    print(f"{model} QAT code, executed: {same:.2%} of {theirs.size} logits equal", flush=True)
+    same_integers(octet, model, net, state, folder, f"{model} QAT code, executed")
 
 
 def compare(octet, file, model, folder, state):
