@@ -53,13 +53,17 @@ fn every_way_to_run_gives_the_same_integers() {
     let graph = converted(&branching());
     let images = images(3);
     let scalar = PlanOptions { isa: Some(Isa::Scalar), threads: 1 };
-    let expected = Plan::new(&graph, &scalar).expect("an int8 graph").run(&images, 3);
+    let mut plan = Plan::new(&graph, &scalar).expect("an int8 graph");
+    let expected = plan.run(&images, 3);
+    let levels = plan.output_levels().to_vec();
+    assert_eq!(levels.len(), expected.len());
     assert!(expected.iter().any(|x| *x != expected[0]), "logits that say nothing");
     for isa in Isa::ALL.iter().copied().filter(|i| i.is_available()) {
         for threads in [1, 2, 5] {
             let options = PlanOptions { isa: Some(isa), threads };
             let mut plan = Plan::new(&graph, &options).expect("an int8 graph");
             assert_eq!(plan.run(&images, 3), expected, "{options:?}");
+            assert_eq!(plan.output_levels(), levels, "{options:?}");
             let single: Vec<f32> = images.chunks(images.len() / 3).flat_map(|image| plan.run(image, 1)).collect();
             assert_eq!(single, expected, "{options:?}, one image at a time");
             let traced = plan.run_traced(&images, 3, &mut |_, _| {}).expect("it was planned before");

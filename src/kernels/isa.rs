@@ -140,6 +140,16 @@ impl Kernels {
         Threads::sharing(Arc::clone(&self.pool))
     }
 
+    /// The same kernels on the calling thread alone.
+    pub fn alone(&self) -> Self {
+        Self { isa: self.isa, pool: Arc::new(Pool::new(1)) }
+    }
+
+    /// Calls `f` once for each of `0..jobs`, several at a time. What runs in it runs [`Kernels::alone`].
+    pub fn for_each(&self, jobs: usize, f: impl Fn(usize) + Sync) {
+        self.pool.run(jobs, &f);
+    }
+
     /// Calls `f` on every part of `0..parts`, on several threads where `work` (in multiply-adds) is worth it.
     pub(super) fn for_parts(&self, parts: usize, work: usize, f: impl Fn(usize) + Sync) {
         if parts <= 1 || self.threads() == 1 || work < PARALLEL_WORK {

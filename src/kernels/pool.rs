@@ -22,11 +22,16 @@ const NUMBER: u32 = 16;
 
 type Job = *const (dyn Fn(usize) + Sync + 'static);
 
+/// On a cache line of its own: what two threads write would go to and fro between them.
+#[repr(align(128))]
+struct Line<T>(T);
+
 struct Board {
     state: AtomicU64,
     job: UnsafeCell<Option<Job>>,
     parts: AtomicUsize,
-    next: AtomicUsize,
+    /// Of each thread, the next part of its share.
+    next: Vec<Line<AtomicUsize>>,
     asleep: Vec<AtomicBool>,
     busy: AtomicBool,
     stop: AtomicBool,
@@ -59,7 +64,7 @@ impl Pool {
             state: AtomicU64::new(0),
             job: UnsafeCell::new(None),
             parts: AtomicUsize::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..threads).map(|_| Line(AtomicUsize::new(0))).collect(),
             asleep: (1..threads).map(|_| AtomicBool::new(false)).collect(),
             busy: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -78,6 +83,8 @@ impl Pool {
     }
 
     /// Calls `f` once for each of `0..parts`, in no order, and returns when all are done. A panic in `f` comes through.
+    /// Each thread begins with the same share of the parts every time, so that it finds in its own cache what it wrote in
+    /// the layer before, and helps the others once that is done.
     /// While the workers are taken, by another thread or from inside a job, the caller does it all alone.
     pub(super) fn run(&self, parts: usize, f: &(dyn Fn(usize) + Sync)) {
         let board = &*self.board;
@@ -91,7 +98,7 @@ impl Pool {
         // every other caller out.
         unsafe { *board.job.get() = Some(job) };
         board.parts.store(parts, SeqCst);
-        board.next.store(0, SeqCst);
+        board.next.iter().enumerate().for_each(|(thread, next)| next.0.store(board.share(thread, parts), SeqCst));
         let number = (board.state.load(SeqCst) >> NUMBER) + 1;
         board.state.store((number << NUMBER) | OPEN, SeqCst);
         for (worker, asleep) in self.workers.iter().zip(&board.asleep) {
@@ -99,7 +106,7 @@ impl Pool {
                 worker.thread().unpark();
             }
         }
-        let mine = catch_unwind(AssertUnwindSafe(|| board.take_parts(f)));
+        let mine = catch_unwind(AssertUnwindSafe(|| board.take_parts(0, f)));
         board.state.fetch_and(!OPEN, SeqCst);
         while board.state.load(SeqCst) & ((1 << NUMBER) - 1) != 0 {
             std::hint::spin_loop();
@@ -113,14 +120,21 @@ impl Pool {
 }
 
 impl Board {
-    fn take_parts(&self, f: &(dyn Fn(usize) + Sync)) {
-        let parts = self.parts.load(SeqCst);
-        loop {
-            let part = self.next.fetch_add(1, SeqCst);
-            if part >= parts {
-                return;
+    /// The first part of a thread's share, which ends where the next one's begins.
+    fn share(&self, thread: usize, parts: usize) -> usize {
+        parts * thread / self.next.len()
+    }
+
+    fn take_parts(&self, me: usize, f: &(dyn Fn(usize) + Sync)) {
+        let (parts, threads) = (self.parts.load(SeqCst), self.next.len());
+        for thread in (me..threads).chain(0..me) {
+            let (next, end) = (&self.next[thread].0, self.share(thread + 1, parts));
+            while next.load(SeqCst) < end {
+                let part = next.fetch_add(1, SeqCst);
+                if part < end {
+                    f(part);
+                }
             }
-            f(part);
         }
     }
 }
@@ -136,7 +150,7 @@ fn work(board: &Board, index: usize) {
             // SAFETY: we are inside an open job: it was written before the state opened, and lives until we leave.
             let outcome = unsafe {
                 let job = *board.job.get();
-                job.map_or(Ok(()), |job| catch_unwind(AssertUnwindSafe(|| board.take_parts(&*job))))
+                job.map_or(Ok(()), |job| catch_unwind(AssertUnwindSafe(|| board.take_parts(index + 1, &*job))))
             };
             if let (Err(panic), Ok(mut slot)) = (outcome, board.panic.lock()) {
                 *slot = Some(panic);

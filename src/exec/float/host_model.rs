@@ -27,9 +27,13 @@ pub(super) struct HostModel {
     /// For each convolution, the node that can be computed along with it, being its only reader.
     tails: Vec<Option<NodeId>>,
     threads: Threads,
-    /// Buffers of the run before.
-    spare: Mutex<Vec<Vec<f32>>>,
+    /// Buffers of the run before, those of each part that ran beside others.
+    spare: Mutex<Vec<Vec<Vec<f32>>>>,
 }
+
+/// Pixels of images that go through the layers together. More would push a layer's values out of the cache before the next
+/// one reads them; with fewer, deep layers of small images would read their weights for a handful of pixels.
+const TOGETHER: usize = 224 * 224;
 
 /// How a node is computed.
 #[derive(Debug)]
@@ -77,11 +81,35 @@ impl HostModel {
         &self.graph
     }
 
-    /// See [`super::Model::run`].
+    /// See [`super::Model::run`]. Parts of the batch run side by side, each on one thread; the rest shares the threads.
     pub(super) fn run(&self, images: &[f32], batch: usize) -> Result<Vec<f32>, ExecError> {
+        check_input(&self.graph, images, batch)?;
+        let (shape, threads) = (self.graph.input_shape(), self.threads.count());
+        let part = (TOGETHER / shape.pixels()).clamp(1, batch.div_ceil(threads).max(1));
+        let beside = batch / part / threads * threads;
+        let (first, rest) = images.split_at(beside * part * shape.len());
+        let first: Vec<&[f32]> = first.chunks_exact(part * shape.len()).collect();
+        let done: Vec<Mutex<Vec<f32>>> = first.iter().map(|_| Mutex::default()).collect();
+        let failed = Mutex::new(None);
+        let alone = Threads::new(1);
+        self.threads.for_each(first.len(), |i| match self.run_together(first[i], part, &alone) {
+            Ok(logits) => *done[i].lock().expect("nobody else has this one") = logits,
+            Err(error) => *failed.lock().expect("nobody panics with it") = Some(error),
+        });
+        if let Some(error) = failed.into_inner().expect("no thread is in it") {
+            return Err(error);
+        }
+        let mut logits: Vec<f32> = done.into_iter().flat_map(|d| d.into_inner().expect("no thread is in it")).collect();
+        for rest in rest.chunks(part * shape.len()) {
+            logits.extend(self.run_together(rest, rest.len() / shape.len(), &self.threads)?);
+        }
+        Ok(logits)
+    }
+
+    fn run_together(&self, images: &[f32], batch: usize, threads: &Threads) -> Result<Vec<f32>, ExecError> {
         let mut logits = Vec::new();
         let output = self.graph.output();
-        self.run_traced(images, batch, &|id| id == output, &mut |_, values| {
+        self.walk(images, batch, threads, &|id| id == output, &mut |_, values| {
             logits.extend_from_slice(values.as_slice());
             ControlFlow::Continue(())
         })?;
@@ -97,14 +125,25 @@ impl HostModel {
         wanted: &dyn Fn(NodeId) -> bool,
         visit: &mut Visit<'_>,
     ) -> Result<(), ExecError> {
+        self.walk(images, batch, &self.threads, wanted, visit)
+    }
+
+    fn walk(
+        &self,
+        images: &[f32],
+        batch: usize,
+        threads: &Threads,
+        wanted: &dyn Fn(NodeId) -> bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), ExecError> {
         check_input(&self.graph, images, batch)?;
-        let spare = self.spare.lock().map(|mut spare| std::mem::take(&mut *spare)).unwrap_or_default();
+        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
         let mut buffers = Buffers { spare, of: self.graph.iter().map(|_| None).collect() };
         for (id, node) in self.graph.iter() {
             let source = self.sources[id.index()];
             if source == id && buffers.of[id.index()].is_none() {
                 let tail = self.tails[id.index()].filter(|_| !wanted(id));
-                self.threads.run(|| self.compute(images, batch, id, tail, &mut buffers));
+                threads.run(|| self.compute(images, batch, id, tail, &mut buffers));
             }
             if wanted(id) {
                 let values = buffers.values(source, batch * node.shape.len());
@@ -117,7 +156,7 @@ impl HostModel {
         }
         buffers.of.iter_mut().for_each(|buffer| buffers.spare.extend(buffer.take()));
         if let Ok(mut spare) = self.spare.lock() {
-            *spare = buffers.spare;
+            spare.push(buffers.spare);
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ mod layout;
 mod lower;
 mod step;
 
-use std::{ops::Range, time::Instant};
+use std::{ops::Range, sync::Mutex, time::Instant};
 
 use step::{Step, StepOp};
 
@@ -64,8 +64,8 @@ pub struct Plan {
     /// Those of float layers.
     threads: Threads,
     steps: Vec<Step>,
-    /// Bytes, held as what float layers need them to be aligned for.
-    arena: Vec<f32>,
+    /// Bytes, held as what float layers need them to be aligned for; one, and one for each image that runs beside it.
+    arenas: Vec<Vec<f32>>,
     levels: Vec<u8>,
     /// The same without fusing steps across nodes, once every node's levels were asked for.
     traced: Option<Box<Self>>,
@@ -92,18 +92,51 @@ impl Plan {
             kernels,
             options: *options,
             steps,
-            arena: crate::buffers::zeroed(bytes.div_ceil(size_of::<f32>())),
+            arenas: vec![crate::buffers::zeroed(bytes.div_ceil(size_of::<f32>()))],
             levels: Vec::new(),
             traced: None,
         })
     }
 
     /// The logits, `[batch, classes]` row-major, of `batch` images of normalized float32, `[batch, c, h, w]` row-major.
+    /// As many images as there are threads run side by side, each on one; those that are left over share the threads.
     ///
     /// # Panics
     /// If `images` does not hold `batch` images of the graph's input shape.
     pub fn run(&mut self, images: &[f32], batch: usize) -> Vec<f32> {
-        self.run_steps(images, batch, |_, _, _| {})
+        let beside = batch - batch % self.kernels.threads();
+        if self.kernels.threads() == 1 || beside == 0 {
+            return self.run_steps(images, batch, |_, _| {});
+        }
+        self.check(images, batch);
+        let (first, rest) = images.split_at(beside * self.graph.input_shape().len());
+        let mut outputs = self.run_beside(first);
+        let mut logits = self.run_steps(rest, batch - beside, |_, _| {});
+        let mut levels: Vec<u8> = outputs.iter().flat_map(|o| &o.levels).copied().collect();
+        levels.append(&mut self.levels);
+        self.levels = levels;
+        let mut all: Vec<f32> = outputs.drain(..).flat_map(|o| o.logits).collect();
+        all.append(&mut logits);
+        all
+    }
+
+    /// Each image on one thread, which waits for no other until the end.
+    fn run_beside(&mut self, images: &[f32]) -> Vec<Output> {
+        let bytes = self.arenas[0].len();
+        self.arenas.resize_with(self.kernels.threads(), || crate::buffers::zeroed(bytes));
+        let arenas: Vec<Mutex<&mut Vec<f32>>> = self.arenas.iter_mut().map(Mutex::new).collect();
+        let images: Vec<&[f32]> = images.chunks_exact(self.graph.input_shape().len()).collect();
+        let outputs: Vec<Mutex<Output>> = images.iter().map(|_| Mutex::default()).collect();
+        let (kernels, threads) = (self.kernels.alone(), Threads::new(1));
+        let steps = Running { steps: &self.steps, kernels: &kernels, threads: &threads };
+        self.kernels.for_each(images.len(), |i| {
+            // There are as many as threads, so one is free.
+            let mut arena =
+                arenas.iter().cycle().find_map(|a| a.try_lock().ok()).expect("it is asked until there is one");
+            let mut output = outputs[i].lock().expect("nobody else has this one");
+            steps.run(images[i], bytemuck::cast_slice_mut(&mut arena), &mut output, &mut |_, _| {});
+        });
+        outputs.into_iter().map(|o| o.into_inner().expect("no thread is in it")).collect()
     }
 
     /// The same, handing over every int8 node's levels of one image (NHWC) as soon as they are there; image by image,
@@ -125,7 +158,7 @@ impl Plan {
             None => Box::new(Self::with_fusing(&self.graph, &self.options, false)?),
         };
         let plan = self.traced.insert(plan);
-        let logits = plan.run_steps(images, batch, |step, arena, _| {
+        let logits = plan.run_steps(images, batch, |step, arena| {
             for (node, place) in &step.completes {
                 f(*node, &place.map.gather(&arena[place.range.clone()]));
             }
@@ -147,7 +180,7 @@ impl Plan {
         let mut times = vec![Vec::with_capacity(rounds); self.steps.len()];
         for _ in 0..rounds.max(1) {
             let (mut before, mut index) = (Instant::now(), 0);
-            self.run_steps(image, 1, |_, _, _| {
+            self.run_steps(image, 1, |_, _| {
                 let now = Instant::now();
                 times[index].push((now - before).as_secs_f64() * 1e6);
                 (before, index) = (now, index + 1);
@@ -173,7 +206,7 @@ impl Plan {
 
     /// Bytes that activations of one image take.
     pub fn arena_bytes(&self) -> usize {
-        size_of_val(&*self.arena)
+        size_of_val(&*self.arenas[0])
     }
 
     /// The instruction set in use.
@@ -186,38 +219,65 @@ impl Plan {
         self.graph.input_shape()
     }
 
-    fn run_steps(&mut self, images: &[f32], batch: usize, mut after: impl FnMut(&Step, &[u8], &Kernels)) -> Vec<f32> {
-        let image = self.graph.input_shape().len();
-        assert_eq!(images.len(), batch * image, "values for {batch} images of {}", self.graph.input_shape());
-        let mut logits = Vec::with_capacity(batch * self.graph.classes());
-        self.levels.clear();
-        let arena: &mut [u8] = bytemuck::cast_slice_mut(&mut self.arena);
-        for image in images.chunks_exact(image) {
-            for step in &self.steps {
-                let Step { op, inputs, output, .. } = step;
-                match op {
-                    StepOp::Quantize { scale, levels } => {
-                        let out = (&mut arena[output.range.clone()], output.map);
-                        quantize_image(&self.kernels, image, *scale, *levels, out);
-                        output.map.fill_border(&mut arena[output.range.clone()], step.zero_point);
-                    }
-                    StepOp::Dequantize { scale } => {
-                        let x = &arena[range(&inputs[0].range)];
-                        self.levels.extend(inputs[0].map.gather(x));
-                        dequantize((x, inputs[0].map), *scale, step.zero_point, &mut logits);
-                    }
-                    StepOp::Layer(layer) => step.run_layer(layer, &self.kernels, arena),
-                    StepOp::Image => step.load_image(image, arena),
-                    StepOp::QuantizeValues { scale, levels } => step.quantize(*scale, *levels, arena),
-                    StepOp::DequantizeValues { scale, zero_point } => step.dequantize(*scale, *zero_point, arena),
-                    StepOp::Float(layer) => step.run_float(layer, &self.threads, arena),
-                    StepOp::FakeQuantize(q) => step.fake_quantize(*q, &self.threads, arena),
-                    StepOp::Logits => step.unload(arena, &mut logits),
-                }
-                after(step, arena, &self.kernels);
-            }
+    fn check(&self, images: &[f32], batch: usize) {
+        let image = self.graph.input_shape();
+        assert_eq!(images.len(), batch * image.len(), "values for {batch} images of {image}");
+    }
+
+    /// One image after the other, each on all threads.
+    fn run_steps(&mut self, images: &[f32], batch: usize, mut after: impl FnMut(&Step, &[u8])) -> Vec<f32> {
+        self.check(images, batch);
+        let mut output = Output { logits: Vec::with_capacity(batch * self.graph.classes()), levels: Vec::new() };
+        let steps = Running { steps: &self.steps, kernels: &self.kernels, threads: &self.threads };
+        for image in images.chunks_exact(self.graph.input_shape().len()) {
+            steps.run(image, bytemuck::cast_slice_mut(&mut self.arenas[0]), &mut output, &mut after);
         }
-        logits
+        self.levels = output.levels;
+        output.logits
+    }
+}
+
+/// What images gave.
+#[derive(Debug, Default)]
+struct Output {
+    logits: Vec<f32>,
+    /// The logits before they were dequantized.
+    levels: Vec<u8>,
+}
+
+/// What every image needs, and no image changes.
+struct Running<'a> {
+    steps: &'a [Step],
+    kernels: &'a Kernels,
+    threads: &'a Threads,
+}
+
+impl Running<'_> {
+    /// Takes one image through every step; `after` sees the arena after each.
+    fn run(&self, image: &[f32], arena: &mut [u8], to: &mut Output, after: &mut impl FnMut(&Step, &[u8])) {
+        for step in self.steps {
+            let Step { op, inputs, output, .. } = step;
+            match op {
+                StepOp::Quantize { scale, levels } => {
+                    let out = (&mut arena[output.range.clone()], output.map);
+                    quantize_image(self.kernels, image, *scale, *levels, out);
+                    output.map.fill_border(&mut arena[output.range.clone()], step.zero_point);
+                }
+                StepOp::Dequantize { scale } => {
+                    let x = &arena[range(&inputs[0].range)];
+                    to.levels.extend(inputs[0].map.gather(x));
+                    dequantize((x, inputs[0].map), *scale, step.zero_point, &mut to.logits);
+                }
+                StepOp::Layer(layer) => step.run_layer(layer, self.kernels, arena),
+                StepOp::Image => step.load_image(image, arena),
+                StepOp::QuantizeValues { scale, levels } => step.quantize(*scale, *levels, arena),
+                StepOp::DequantizeValues { scale, zero_point } => step.dequantize(*scale, *zero_point, arena),
+                StepOp::Float(layer) => step.run_float(layer, self.threads, arena),
+                StepOp::FakeQuantize(q) => step.fake_quantize(*q, self.threads, arena),
+                StepOp::Logits => step.unload(arena, &mut to.logits),
+            }
+            after(step, arena);
+        }
     }
 }
 

@@ -25,6 +25,16 @@ impl Threads {
         Self { pool }
     }
 
+    /// How many, the caller's included.
+    pub fn count(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Calls `f` once for each of `0..jobs`, several at a time. What runs in it takes threads of its own: one.
+    pub fn for_each(&self, jobs: usize, f: impl Fn(usize) + Sync) {
+        self.pool.run(jobs, &f);
+    }
+
     /// Runs `f`, whose kernels then use these threads alone.
     pub fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         /// Puts back what was there, also in a panic.
