@@ -67,6 +67,15 @@ impl Measure {
         }
     }
 
+    /// Digits that a guess has behind its point.
+    pub fn decimals(self) -> usize {
+        match self {
+            Self::SitesFused | Self::Observers | Self::WorstLayer => 0,
+            Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy | Self::Int8Accuracy => 1,
+            Self::Shrink | Self::PointsLost => 2,
+        }
+    }
+
     /// Behind the number.
     pub fn unit(self) -> &'static str {
         match self {

@@ -329,7 +329,8 @@ fn ask_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, ke
         match draft {
             Found::Number(value) => {
                 if let Some((range, _, speed)) = measure.scale() {
-                    let field = DragValue::new(value).range(range.clone()).speed(speed).max_decimals(2);
+                    let field =
+                        DragValue::new(value).range(range.clone()).speed(speed).max_decimals(measure.decimals());
                     let field = ui.add(field.suffix(measure.unit()));
                     field.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, &name));
                     let room = (ui.available_width() - 150.0).clamp(40.0, 160.0);
