@@ -170,6 +170,8 @@ fn every_choice_reaches_the_file_and_inspect_shows_the_overrides() {
         "conv1.0=observer=percentile,percentile=99.9",
         "--float-layers",
         "conv5.0",
+        "--biases",
+        "int32",
     ];
     let file = ["ptq", "--calibration-batches", "2", "--out", "m.octet.safetensors"];
     let report = json(dir.path(), &[&file[..], &choices[..]].concat());
@@ -180,7 +182,7 @@ fn every_choice_reaches_the_file_and_inspect_shows_the_overrides() {
         (&config["activation"]["observer"], &config["activation"]["scheme"]),
         (&"mse".into(), &"symmetric".into())
     );
-    assert_eq!(config["weight"]["observer"], "min_max");
+    assert_eq!((&config["weight"]["observer"], &config["biases"]), (&"min_max".into(), &"int32".into()));
     assert_eq!(config["overrides"]["conv5.0"], "float");
     let shown = &inside["overrides"];
     assert_eq!(keys(shown), BTreeSet::from(["conv1.0", "conv5.0", "fc"]));

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use octet::data::{Fit, Preprocess};
 use octet::exec::int8::{Plan, PlanOptions};
 use octet::graph::{Graph, QatLevels};
-use octet::quant::{self, Backend, FuseOptions, QConfig};
+use octet::quant::{self, Backend, Biases, FuseOptions, QConfig};
 use octet::session::{
     Calibration, Command, Control, Device, ExportFormat, ExportOptions, PreprocessChoice, Recipe, ReportJob, Session,
     export, read_recipe, save_recipe, torch_script,
@@ -260,4 +260,24 @@ fn a_saved_recipe_makes_the_same_file_and_a_run_a_page_of_its_own() {
     for said in ["quantization as models", "fuse_model", "get_default_qconfig(\"x86\")", "convert(model)"] {
         assert!(script.contains(said), "{said}: {script}");
     }
+}
+
+/// ONNX has biases in int32, PyTorch in float32: the choice is made before the file, and then nothing is lost on the way out.
+#[test]
+fn with_biases_on_int32s_levels_onnx_computes_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut recipe = Recipe::new(ModelId::ShuffleNetV2X05);
+    recipe.calibration = Calibration { batches: 1, batch: 8, foresee: false };
+    let worst = |recipe: &Recipe, name: &str| {
+        let (session, file) = a_run(folder.path(), recipe, name);
+        let out = folder.path().join("model.onnx");
+        let exported = export(&file, ExportFormat::Onnx, &out, &options(None)).expect("an int8 file");
+        (exported.check.worst, torch_script(session.recipe()).expect("the sample is there"))
+    };
+    let (apart, script) = worst(&recipe, "float.octet.safetensors");
+    assert!(apart > 0.0 && !script.contains("int32"), "float32 biases move some level: {apart}");
+    recipe.qconfig.biases = Biases::Int32;
+    let (apart, script) = worst(&recipe, "int32.octet.safetensors");
+    assert_eq!(apart, 0.0);
+    assert!(script.contains("Biases stay float32"), "what PyTorch cannot do is said: {script}");
 }

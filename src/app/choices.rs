@@ -115,7 +115,8 @@ impl Choices {
         let plain = QConfig::new(backend);
         let weight = WeightSpec { observer: plain.weight.observer, ..self.qconfig.weight };
         let activation = ActivationSpec { observer, scheme, percentile, ..plain.activation.with_bits(bits) };
-        self.qconfig = QConfig { activation, weight, overrides: std::mem::take(&mut self.qconfig.overrides), ..plain };
+        let (biases, overrides) = (self.qconfig.biases, std::mem::take(&mut self.qconfig.overrides));
+        self.qconfig = QConfig { activation, weight, biases, overrides, ..plain };
     }
 
     /// As many bits for activations and weights; with 8 the levels are the backend's.

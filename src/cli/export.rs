@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{args::ImageArgs, print_json, print_line, progress};
-use crate::session::{ExportFormat, ExportOptions, Exported, ModelId, export};
+use crate::session::{ExportFormat, ExportOptions, Exported, ModelId, ROUNDED, export};
 
 /// `octet export`
 #[derive(Debug, Args)]
@@ -95,7 +95,12 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<()> {
         check.images,
         check.worst
     ))?;
-    check.levels.map_or(Ok(()), |(near, most)| {
-        print_line(&format!("           {:.2} % of the logits within 2 levels, the worst {most} away", near * 100.0))
-    })
+    let Some((near, most)) = check.levels else { return Ok(()) };
+    print_line(&format!("           {:.2} % of the logits within 2 levels, the worst {most} away", near * 100.0))?;
+    match check.worst == 0.0 {
+        true => Ok(()),
+        false => {
+            print_line(&format!("           {ROUNDED}: quantize with --biases int32, and the file gives the same"))
+        }
+    }
 }

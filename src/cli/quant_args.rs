@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt};
 use clap::{Args, ValueEnum};
 
 use crate::session::{
-    ActivationSpec, BITS, Backend, FEWEST_BITS, ObserverKind, Override, PERCENTILE, QConfig, Scheme, WeightSpec,
+    ActivationSpec, BITS, Backend, Biases, FEWEST_BITS, ObserverKind, Override, PERCENTILE, QConfig, Scheme, WeightSpec,
 };
 
 /// How activations and weights become int8.
@@ -34,6 +34,9 @@ pub struct QuantArgs {
     /// Bits of weights alone [default: --bits]
     #[arg(long, value_name = "N", value_parser = bits)]
     weight_bits: Option<u8>,
+    /// Biases of int8 layers: float32 as PyTorch has them, or on int32's levels, so that ONNX computes the same
+    #[arg(long, value_enum, default_value_t = BiasesArg::Float)]
+    biases: BiasesArg,
     /// Layers that are left in float, by name: layer1.0.conv1,fc
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     float_layers: Vec<String>,
@@ -115,6 +118,32 @@ impl GranularityArg {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BiasesArg {
+    /// float32
+    Float,
+    /// Rounded to the scale of the sums
+    Int32,
+}
+
+impl BiasesArg {
+    fn biases(self) -> Biases {
+        match self {
+            Self::Float => Biases::Float,
+            Self::Int32 => Biases::Int32,
+        }
+    }
+}
+
+impl fmt::Display for BiasesArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Float => "float",
+            Self::Int32 => "int32",
+        })
+    }
+}
+
 /// `NAME=CHOICES`, before it is known what the rest of the model has.
 #[derive(Clone, Debug, PartialEq)]
 struct OverrideArg {
@@ -190,7 +219,7 @@ impl QuantArgs {
             };
             overrides.insert(node.clone(), other);
         }
-        QConfig { activation, weight, overrides, ..plain }
+        QConfig { activation, weight, biases: self.biases.biases(), overrides, ..plain }
     }
 
     /// The same for training with fake quantization, whose ranges are moving averages.

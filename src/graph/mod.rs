@@ -9,6 +9,7 @@
 mod builder;
 mod check;
 mod dump;
+mod int32_bias;
 mod node;
 mod numeric;
 mod op;
@@ -19,6 +20,7 @@ mod tensor;
 
 pub use builder::{Builder, ConvSpec};
 pub use check::{MAX_NODES, MAX_POOLED, MAX_PRODUCTS, check};
+pub use int32_bias::{Int32Bias, round_biases};
 pub use node::{Graph, Node, NodeId, ParamRef};
 pub use numeric::{ActivationSpec, BITS, FEWEST_BITS, Numeric, ObserverKind, PERCENTILE, QParams, Scheme, WeightSpec};
 pub use op::{Activation, BatchNorm2d, Conv2d, Linear, MaxPool2d, Op};

@@ -41,7 +41,7 @@ pub use pattern::{Pattern, Reason, Refusal};
 pub use plant::{Planted, plant_wide_channel};
 pub use prepare::{FloatNode, ObservedNode, PrepareReport, WhyFloat, prepare};
 pub use qat::{convert_qat, fake_quantize_qat, float_of_qat, prepare_qat, qat_qparams};
-pub use qconfig::{Backend, QConfig, Study};
+pub use qconfig::{Backend, Biases, QConfig, Study};
 pub use repair::{
     AdaRound, BiasReport, EqualizeReport, EqualizedPair, Moments, RoundingReport, Uneven, correct_bias, equalize,
     round_weights, spoil_ranges,

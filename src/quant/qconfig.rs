@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{Override, QuantError};
-use crate::graph::{ActivationSpec, BITS, FEWEST_BITS, ObserverKind, Scheme, WeightSpec};
+use crate::graph::{self, ActivationSpec, BITS, FEWEST_BITS, Graph, ObserverKind, Scheme, WeightSpec};
 
 /// Whose defaults a [`QConfig`] started from: the argument of `torch.ao.quantization.get_default_qconfig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,6 +48,23 @@ impl FromStr for Backend {
     }
 }
 
+/// What the biases of int8 layers become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Biases {
+    /// float32, as PyTorch's kernels take them.
+    #[default]
+    Float,
+    /// On the levels of int32, scale `si * sw`, as ONNX and TFLite have them: other runtimes then compute what Octet does.
+    Int32,
+}
+
+impl Biases {
+    fn is_float(&self) -> bool {
+        *self == Self::Float
+    }
+}
+
 /// How activations and weights become int8.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QConfig {
@@ -57,6 +74,9 @@ pub struct QConfig {
     pub activation: ActivationSpec,
     /// The observer of every weight.
     pub weight: WeightSpec,
+    /// What biases become.
+    #[serde(default, skip_serializing_if = "Biases::is_float")]
+    pub biases: Biases,
     /// Nodes that differ, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, Override>,
@@ -74,6 +94,7 @@ impl QConfig {
             name,
             activation: ActivationSpec::new(ObserverKind::Histogram, quant_max),
             weight: WeightSpec::new(weight),
+            biases: Biases::Float,
             overrides: BTreeMap::new(),
         }
     }
@@ -131,6 +152,14 @@ impl QConfig {
             None => Some(self.weight),
             Some(Override::Float) => None,
             Some(Override::Int8 { weight, .. }) => Some(weight.unwrap_or(self.weight)),
+        }
+    }
+
+    /// A converted graph with its biases as chosen.
+    pub fn with_biases(&self, converted: Graph) -> Graph {
+        match self.biases {
+            Biases::Float => converted,
+            Biases::Int32 => graph::round_biases(&converted),
         }
     }
 

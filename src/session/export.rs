@@ -17,6 +17,9 @@ use crate::weights::{
 };
 use crate::zoo::{self, ModelConfig, ModelId};
 
+/// Why an ONNX file of an int8 model may give other logits than the model.
+pub const ROUNDED: &str = "ONNX rounds biases to int32";
+
 /// Images of the sample that a self-check runs.
 const CHECKED: usize = 64;
 

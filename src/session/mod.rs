@@ -73,7 +73,7 @@ pub use diagnose::{Pair, SoFar};
 pub use enough::{Calibrated, Enough};
 pub use error::SessionError;
 pub use event::{Event, Gpus, IfConverted, LogLine, ObserverView, Progress, Severity};
-pub use export::{ExportFormat, ExportOptions, Exported, SelfCheck, export};
+pub use export::{ExportFormat, ExportOptions, Exported, ROUNDED, SelfCheck, export};
 pub use foresee::{SampleScore, WhatIf};
 pub use gallery::{ClassRow, Preview, class_rows, held_out_thumbnail, preview, thumbnail};
 pub use inspect::{Contents, inspect, is_int8_file, save_float};
@@ -114,8 +114,8 @@ pub use crate::graph::{
 pub use crate::int8_model::{Likely, likeliest};
 pub use crate::kernels::float::{Grid, to_grid, to_grid_grad};
 pub use crate::quant::{
-    Backend, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, Histogram, LayerReport, Observers,
-    Override, Pattern, Planted, Problem, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
+    Backend, Biases, Choosable, ConvertReport, Crossing, FuseOptions, FuseReport, FuseSite, Histogram, LayerReport,
+    Observers, Override, Pattern, Planted, Problem, QConfig, Range, RangeEffect, Study, Warning, choosable, crossings,
     fake_quantize_weight, quantize_weight,
 };
 pub use crate::train::{

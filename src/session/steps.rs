@@ -95,7 +95,7 @@ impl Session {
             Stage::Calibrated { graph, observers, .. } => (graph.clone(), observers.clone()),
             Stage::Trained { graph, fake_quants, epochs, .. } => {
                 let (int8, report, qat) = self.convert_trained((graph, fake_quants), *epochs, to)?;
-                let (graph, report) = (int8.into(), report.into());
+                let (graph, report) = (self.recipe.qconfig.with_biases(int8).into(), report.into());
                 self.enter(Stage::Converted { before, graph, report, study: None, qat: Some(qat) }, start, to);
                 return Ok(());
             }
@@ -110,7 +110,7 @@ impl Session {
         let (qparams, qconfig) = (observers.qparams()?, &self.recipe.qconfig);
         let Some(study) = qconfig.study() else {
             let (graph, report) = quant::convert(&graph, &qparams, qconfig)?;
-            let graph = self.repaired(graph, &before.opened, to)?;
+            let graph = qconfig.with_biases(self.repaired(graph, &before.opened, to)?);
             let (graph, report) = (graph.into(), report.into());
             let stage = Stage::Converted { before, graph, report, study: None, qat: None };
             self.enter(stage, start, to);
@@ -120,7 +120,10 @@ impl Session {
         let accuracy = fake_accuracy(&before.opened, &fake, &self.device, to)?;
         let (graph, report) = match study {
             Study::AffineWeights => (fake, fake_report),
-            Study::FewerBits { .. } => quant::convert(&graph, &qparams, qconfig)?,
+            Study::FewerBits { .. } => {
+                let (graph, report) = quant::convert(&graph, &qparams, qconfig)?;
+                (qconfig.with_biases(graph), report)
+            }
         };
         to.info(study.to_string());
         let study = Some(StudyResult { study, accuracy });

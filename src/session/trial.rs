@@ -152,7 +152,8 @@ impl<'a> Trials<'a> {
             + report.float.iter().map(|l| l.bytes).sum::<usize>();
         let fused = calibrated.fused.clone();
         let mut to = Reporter { emit: &mut |_| {}, control: &Control::default() };
-        Ok((repaired(graph, &fused, &choice.repairs, &self.images, &mut to)?, bytes))
+        let repaired = repaired(graph, &fused, &choice.repairs, &self.images, &mut to)?;
+        Ok((choice.qconfig.with_biases(repaired), bytes))
     }
 
     /// The int8 model of a choice, timed.

@@ -48,17 +48,27 @@ def check_int8(octet, model, folder):
     pictures, planes, labels = sample_pictures(folder, IMAGES.get(model, OTHERS))
     ours = octet.logits(file, pictures)
     images = normalized(planes, inside["preprocess"]).astype(np.float32)
-    scale = next(n["scale"] for n in reversed(inside["nodes"]) if n["scale"])
+    scale = last_scale(inside)
     names = {n.name for n in loaded.graph.node} | {t.name for t in loaded.graph.initializer}
     layers = [n["name"] for n in inside["nodes"] if n["op"].startswith(("Conv", "Linear"))]
     assert layers and all(f"{name}.weight" in names for name in layers), "torchvision's names"
-    # A guard, not the goal (99.5 %): int32 biases move some logits by a level, which costs 1.1 % of the top classes here.
+    # Biases are float32 in the int8 file, as PyTorch has them, and int32 in QDQ form: that rounding moves some logits by a
+    # level and is all that is lost. A model that was quantized for int32 biases loses nothing.
     agree(model, "onnx", ours, logits(out, images), labels, scale, 0.98, 0.99)
-    # What is left is the rounding of biases to int32, which QDQ form asks for: with PyTorch's float ones all else is exact.
     exact = folder / "float_biases.onnx"
     onnx.save(with_float_biases(loaded, file), exact)
     agree(model, "onnx with float biases", ours, logits(exact, images, optimize=False), labels, scale, 0.995, 0.999)
+    rounded = folder / "int32_biases.octet.safetensors"
+    octet.run("ptq", "--model", model, *weights, *short, "--biases", "int32", "--out", rounded)
+    report = octet.run("export", rounded, "--format", "onnx", "--out", exact)
+    assert report["self_check"]["worst_difference"] == 0, report
+    ours, scale = octet.logits(rounded, pictures), last_scale(octet.run("inspect", rounded))
+    agree(model, "onnx, --biases int32", ours, logits(exact, images), labels, scale, 0.995, 0.99, 0.1)
     return file
+
+
+def last_scale(inside):
+    return next(n["scale"] for n in reversed(inside["nodes"]) if n["scale"])
 
 
 def check_report(page, model):
@@ -71,7 +81,7 @@ def check_report(page, model):
     print(f"{model} report: {len(text) / 1e3:.0f} kB, {text.count('<svg')} charts, nothing fetched", flush=True)
 
 
-def agree(model, what, ours, theirs, labels, scale, top1_least, near_least):
+def agree(model, what, ours, theirs, labels, scale, top1_least, near_least, accuracy_most=1.0):
     same = ours.argmax(1) == theirs.argmax(1)
     largest = ours.max(1, keepdims=True)
     # Two largest logits on one level: which class is first is nobody's to say.
@@ -83,6 +93,7 @@ def agree(model, what, ours, theirs, labels, scale, top1_least, near_least):
           f"accuracy {accuracy[0]:.2f} and {accuracy[1]:.2f}, {near:.2%} of logits within 2 levels, "
           f"{(levels == 0).mean():.2%} equal, worst {levels.max():.0f}", flush=True)
     assert same.mean() >= top1_least and near >= near_least, f"{model} {what}"
+    assert abs(accuracy[0] - accuracy[1]) <= accuracy_most, f"{model} {what}"
 
 
 def with_float_biases(model, file):

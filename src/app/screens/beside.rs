@@ -6,8 +6,8 @@ use eframe::egui::{Context, RichText, Ui};
 use crate::app::theme;
 use crate::app::workbench::Workbench;
 use crate::session::{
-    ExportFormat, ExportOptions, Exported, LayerError, PreprocessChoice, Probe, ReportJob, Stage, Step, View, export,
-    save_recipe,
+    ExportFormat, ExportOptions, Exported, LayerError, PreprocessChoice, Probe, ROUNDED, ReportJob, Stage, Step, View,
+    export, save_recipe,
 };
 
 /// What can be written beside the int8 file, under its name.
@@ -137,7 +137,8 @@ fn agreement(exported: &Exported) -> String {
         return format!("{file}: read back, every logit is equal on {} images.", check.images);
     }
     let near = check.levels.map_or(String::new(), |(near, worst)| {
-        format!(", {:.1} % of the logits within 2 levels, the worst {worst} away", near * 100.0)
+        let near = format!(", {:.1} % of the logits within 2 levels, the worst {worst} away", near * 100.0);
+        format!("{near}: {ROUNDED}, as step 4 can from the start")
     });
     format!("{file}: read back, top 1 agrees on {:.1} % of {} images{near}.", check.top1 * 100.0, check.images)
 }

@@ -5,7 +5,7 @@ use crate::app::controls::{banner_ui, choice_ui, figures_ui, number_ui, pick_ui}
 use crate::app::glossary::label_ui;
 use crate::app::theme::{self, Tone};
 use crate::app::workbench::Workbench;
-use crate::session::{Backend, ObserverKind, QConfig, Scheme, Stage, Step, View};
+use crate::session::{Backend, Biases, ObserverKind, QConfig, Scheme, Stage, Step, View};
 
 /// Width that the observers' names take.
 const SIX_SIDE_BY_SIDE: f32 = 540.0;
@@ -67,6 +67,15 @@ fn choices_ui(ui: &mut Ui, bench: &mut Workbench) {
             choice_ui(ui, "Scales of weights", &per, &mut weight.observer);
             let schemes = [(Scheme::Symmetric, "Symmetric"), (Scheme::Affine, "Affine, for study")];
             choice_ui(ui, "Weights", &schemes, &mut weight.scheme);
+        });
+        named(ui, "Biases", |ui| {
+            let forms = [(Biases::Float, "float32"), (Biases::Int32, "int32")];
+            choice_ui(ui, "Biases", &forms, &mut choices.qconfig.biases);
+            let which = match choices.qconfig.biases {
+                Biases::Float => "as PyTorch has them",
+                Biases::Int32 => "as ONNX has them: an export computes the same",
+            };
+            ui.label(RichText::new(which).color(theme::palette(ui).weak));
         });
         named(ui, "Bits", |ui| {
             let mut bits = choices.qconfig.weight.bits;

@@ -4,14 +4,12 @@ use super::{OPSET, proto, tensor};
 use crate::{
     export::ExportError,
     graph::{
-        Activation, BatchNorm2d, Conv2d, Graph, Linear, Node, Numeric, Op, QParams, QTensor, Tensor, Weight, check,
+        Activation, BatchNorm2d, Conv2d, Graph, Int32Bias, Linear, Node, Numeric, Op, QParams, Tensor, Weight, check,
     },
 };
 
 /// The first version of the file format that knows opset 17.
 const IR_VERSION: i64 = 8;
-/// Beyond this an int32 bias is close to overflowing.
-const MOST_BIAS: f32 = (1 << 30) as f32;
 
 /// `graph`, float or int8, as the bytes of an ONNX model; `metadata` goes in as key and value. The image is `input`,
 /// `[batch, channels, height, width]`; the result `logits`, `[batch, classes]`. The same input gives the same bytes.
@@ -225,14 +223,17 @@ impl Writer<'_> {
             }
             Weight::Int8(w) => {
                 let input = self.graph.node(node.inputs[0]).numeric.qparams();
-                let layer = Levels::new(w, bias, input.expect("an int8 layer reads int8, as `check` holds").scale);
-                let levels = tensor::int8(&weight_name, &w.shape, &layer.weight);
+                let si = input.expect("an int8 layer reads int8, as `check` holds").scale;
+                let integers = bias.map(|bias| Int32Bias::of(w, bias, si));
+                let w = integers.as_ref().map_or(w, |i| &i.weight);
+                let levels = tensor::int8(&weight_name, &w.shape, &w.data);
+                let scales: Vec<f32> = (0..w.shape[0]).map(|c| w.scale(c)).collect();
                 let zeros = tensor::int8(&format!("{weight_name}_zero_point"), &[w.shape[0]], &vec![0; w.shape[0]]);
-                operands.push(self.dequantized(levels, &layer.weight_scales, zeros));
-                if let Some(bias) = layer.bias {
-                    let zeros = tensor::int32(&format!("{bias_name}_zero_point"), &vec![0; bias.len()]);
-                    let levels = tensor::int32(&bias_name, &bias);
-                    operands.push(self.dequantized(levels, &layer.bias_scales, zeros));
+                operands.push(self.dequantized(levels, &scales, zeros));
+                if let Some(integers) = &integers {
+                    let zeros = tensor::int32(&format!("{bias_name}_zero_point"), &vec![0; integers.levels.len()]);
+                    let levels = tensor::int32(&bias_name, &integers.levels);
+                    operands.push(self.dequantized(levels, &integers.scales, zeros));
                 }
             }
         }
@@ -336,41 +337,4 @@ fn int(name: &str, value: i64) -> proto::Attribute {
 
 fn ints(name: &str, values: &[i64]) -> proto::Attribute {
     proto::Attribute { ints: values.to_vec(), ..attribute(name, 7) }
-}
-
-/// A layer's integers as ONNX wants them.
-struct Levels {
-    weight: Vec<i8>,
-    /// One a channel.
-    weight_scales: Vec<f32>,
-    bias: Option<Vec<i32>>,
-    bias_scales: Vec<f32>,
-}
-
-impl Levels {
-    /// `round_ties_even(b / (si * sw))`. A channel whose weights are next to nothing has so small a scale that its bias
-    /// would overflow: its weights move to a wider scale, which costs them nothing that counts beside the bias.
-    fn new(w: &QTensor, bias: Option<&Tensor>, si: f32) -> Self {
-        let channels = w.shape[0];
-        let mut weight = w.data.to_vec();
-        let mut weight_scales: Vec<f32> = (0..channels).map(|c| w.scale(c)).collect();
-        let len = weight.len() / channels.max(1);
-        if let Some(bias) = bias {
-            for (c, (b, sw)) in bias.data.iter().zip(&mut weight_scales).enumerate() {
-                let least = b.abs() / (si * MOST_BIAS);
-                if *sw < least {
-                    for q in &mut weight[c * len..(c + 1) * len] {
-                        *q = (f32::from(*q) * (*sw / least)).round_ties_even() as i8;
-                    }
-                    *sw = least;
-                }
-            }
-        }
-        let bias_scales: Vec<f32> = weight_scales.iter().map(|sw| si * sw).collect();
-        let rounded = |b: &Tensor| {
-            let levels = b.data.iter().zip(&bias_scales).map(|(b, s)| (b / s).round_ties_even() as i32);
-            levels.collect()
-        };
-        Self { weight, bias: bias.map(rounded), weight_scales, bias_scales }
-    }
 }

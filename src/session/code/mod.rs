@@ -10,6 +10,7 @@ pub use self::script::torch_script;
 
 use self::images::{dataset, transform};
 use super::{CommandKind, Preprocess, Recipe, Stage, Step, View, WeightsChoice, WeightsOrigin};
+use crate::quant::{Biases, QConfig};
 use crate::zoo::ModelId;
 
 /// What the code is for.
@@ -77,8 +78,17 @@ pub fn torch_code(step: Step, job: &CodeJob<'_>) -> String {
             )
         }
         Step::Convert => format!(
-            "model = torch.ao.quantization.convert(model)\ntorch.save(model.state_dict(), \"{model}_int8.pth\")\n"
+            "{}model = torch.ao.quantization.convert(model)\ntorch.save(model.state_dict(), \"{model}_int8.pth\")\n",
+            biases(&job.recipe.qconfig)
         ),
+    }
+}
+
+/// What PyTorch cannot do as Octet was asked to.
+fn biases(config: &QConfig) -> &'static str {
+    match config.biases {
+        Biases::Float => "",
+        Biases::Int32 => "# Biases stay float32: PyTorch does not round them to int32.\n",
     }
 }
 

@@ -1,7 +1,7 @@
 //! PyTorch's code of the second method, with the user's choices in it.
 
 use super::super::{Method, QatTraining, Step};
-use super::{CodeJob, training};
+use super::{CodeJob, biases, training};
 use crate::graph::ObserverKind;
 use crate::quant::{Override, QConfig};
 
@@ -21,10 +21,11 @@ pub(super) fn code(step: Step, job: &CodeJob<'_>) -> Option<String> {
         Step::Prepare => Some(prepare(&recipe.qconfig)),
         Step::Calibrate => Some(train(job, training)),
         Step::Convert => Some(format!(
-            "# Weights become int8, activations uint8. PyTorch's int8 kernels clamp at 255 even where\n\
+            "{}# Weights become int8, activations uint8. PyTorch's int8 kernels clamp at 255 even where\n\
              # training clamped at 127; Octet's file keeps the clamp of training.\n\
              model.cpu().eval()\nmodel = torch.ao.quantization.convert(model)\n\
-             torch.save(model.state_dict(), \"{model}_int8.pth\")\n"
+             torch.save(model.state_dict(), \"{model}_int8.pth\")\n",
+            biases(&recipe.qconfig)
         )),
     }
 }
