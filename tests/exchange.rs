@@ -253,6 +253,7 @@ fn a_saved_recipe_makes_the_same_file_and_a_run_a_page_of_its_own() {
         assert!(html.contains(said), "{said}");
     }
     assert!(html.matches("<svg").count() >= 4, "charts");
+    assert_eq!(html.matches(" s</td></tr>").count(), 6, "how long each step took");
     for asks in ["<script", "<link", "<img", "src=", "href=", "url("] {
         assert!(!html.contains(asks), "{asks}");
     }

@@ -29,8 +29,10 @@ pub enum Part {
     Text(String),
     /// Something to be careful about.
     Caution(String),
-    /// Rows under a head; the first column is words, the others are numbers.
+    /// Rows under a head.
     Table {
+        /// So many of the first columns are words, the others numbers.
+        words: usize,
         /// Names of the columns.
         head: Vec<String>,
         /// As long as the head, each.
@@ -53,14 +55,16 @@ h2{font-size:1.15rem;color:#0c0e12;margin:2.2rem 0 .6rem;padding-top:.8rem;borde
 p{margin:.5rem 0;max-width:46rem}\
 .caution{border-left:3px solid #a84900;padding-left:.7rem}\
 table{border-collapse:collapse;margin:.6rem 0;font-variant-numeric:tabular-nums;width:100%}\
-th,td{padding:.25rem .7rem;border-bottom:1px solid #dde0e6;text-align:right;vertical-align:top}\
-th{color:#5a6270;font-weight:600}\
-th:first-child,td:first-child{text-align:left;padding-left:0;overflow-wrap:anywhere}\
+th,td{padding:.25rem .7rem;border-bottom:1px solid #dde0e6;text-align:right;vertical-align:top;white-space:nowrap}\
+th{color:#5a6270;font-weight:600;white-space:normal;vertical-align:bottom}\
+.w{text-align:left;white-space:normal;overflow-wrap:break-word}\
+th:first-child,td:first-child{padding-left:0;white-space:nowrap}.w:last-child{width:100%}th:last-child,td:last-child{padding-right:0}\
 svg{max-width:100%;height:auto;display:block;margin:.4rem 0}\
 pre{font:13px/1.45 ui-monospace,'JetBrains Mono',Menlo,Consolas,monospace;background:#f7f8fa;padding:.8rem 1rem;\
 overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}\
-@media print{body{margin:0;max-width:none;font-size:10.5pt}h2{break-after:avoid}tr,svg,.caution{break-inside:avoid}\
-thead{display:table-header-group}pre{background:none;border:1px solid #dde0e6}}";
+@media print{body{margin:0;max-width:none;font-size:10pt}table{font-size:8.5pt}th,td{padding:.15rem .5rem}\
+h2{break-after:avoid}tr,svg,.caution{break-inside:avoid}\
+thead{display:table-header-group}pre{background:none;border:1px solid #dde0e6;font-size:8.5pt}}";
 
 /// The page as HTML. Every word of it is escaped, so that no name can become markup.
 pub fn html(page: &Page) -> String {
@@ -82,17 +86,25 @@ pub fn html(page: &Page) -> String {
 }
 
 fn part_html(out: &mut String, part: &Part) {
-    let cells = |tag: &str, row: &[String]| {
-        row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect::<String>()
+    let cells = |tag: &str, words: usize, row: &[String]| {
+        let cell = |(column, cell): (usize, &String)| {
+            let class = if column < words { " class=\"w\"" } else { "" };
+            format!("<{tag}{class}>{}</{tag}>", escape(cell))
+        };
+        row.iter().enumerate().map(cell).collect::<String>()
     };
     let _ = match part {
         Part::Text(text) => writeln!(out, "<p>{}</p>", escape(text)),
         Part::Caution(text) => writeln!(out, "<p class=\"caution\">{}</p>", escape(text)),
         Part::Code(text) => writeln!(out, "<pre>{}</pre>", escape(text)),
         Part::Chart(svg) => writeln!(out, "{svg}"),
-        Part::Table { head, rows } => {
-            let body: String = rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", row))).collect();
-            writeln!(out, "<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>", cells("th", head))
+        Part::Table { words, head, rows } => {
+            let body: String = rows.iter().map(|row| format!("<tr>{}</tr>\n", cells("td", *words, row))).collect();
+            let head = match head.iter().all(String::is_empty) {
+                true => String::new(),
+                false => format!("<thead><tr>{}</tr></thead>\n", cells("th", *words, head)),
+            };
+            writeln!(out, "<table>\n{head}<tbody>\n{body}</tbody>\n</table>")
         }
     };
 }
@@ -112,7 +124,7 @@ mod tests {
             Part::Text(evil.to_owned()),
             Part::Caution(evil.to_owned()),
             Part::Code(evil.to_owned()),
-            Part::Table { head: vec![evil.to_owned()], rows: vec![vec![evil.to_owned()]] },
+            Part::Table { words: 1, head: vec![evil.to_owned()], rows: vec![vec![evil.to_owned()]] },
             Part::Chart("<svg></svg>".to_owned()),
         ];
         let section = Section { heading: evil.to_owned(), parts };

@@ -19,6 +19,8 @@ pub struct Session {
     pub(super) recipe: Recipe,
     /// The opened model, then one stage a finished step.
     history: Vec<Arc<Stage>>,
+    /// How long each step took when it was last carried out.
+    pub(super) seconds: [Option<f64>; 6],
     pub(super) device: Device,
     /// The preprocessing that was chosen, before weights of torchvision's filled in the rest of the recipe's.
     pub(super) asked: PreprocessChoice,
@@ -86,6 +88,7 @@ impl Session {
         Self {
             recipe,
             history: Vec::new(),
+            seconds: [None; 6],
             device,
             asked: PreprocessChoice::default(),
             undone: Vec::new(),
@@ -376,7 +379,11 @@ impl Session {
         let stage = Arc::new(stage);
         self.history.push(stage.clone());
         (to.emit)(Event::Recipe(Arc::new(self.recipe.clone())));
-        (to.emit)(Event::Entered { stage, seconds: start.elapsed().as_secs_f64() });
+        let seconds = start.elapsed().as_secs_f64();
+        if place > 0 {
+            self.seconds[place - 1] = Some(seconds);
+        }
+        (to.emit)(Event::Entered { stage, seconds });
         self.autosave(to);
     }
 }

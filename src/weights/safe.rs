@@ -20,7 +20,10 @@ pub(super) fn read(path: &Path) -> Result<StateDict, WeightsError> {
 pub(super) fn read_bytes(path: &Path, data: &[u8]) -> Result<StateDict, WeightsError> {
     let file = parse(path, data)?;
     let mut entries = Vec::new();
-    for (key, view) in file.tensors() {
+    // The crate has them in no order; of several that are wrong, the same one is named each time.
+    let mut tensors = file.tensors();
+    tensors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    for (key, view) in tensors {
         let bytes = view.data();
         // Collected where they stay: a vector would be copied.
         let values: Arc<[f32]> = match view.dtype() {

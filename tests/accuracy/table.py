@@ -1,10 +1,11 @@
 """Runs `octet train`, `ptq` and `qat` for each model and seed and prints what each measured on the held-out images of the sample.
 
-Usage: table.py OCTET PLANT FOLDER [--seeds 0,1,2] [--epochs N] [--qat-epochs N] [--threads N] [MODEL...|spoiled|promise [MODEL...]]
+Usage: table.py OCTET PLANT FOLDER [--seeds 0,1,2] [--epochs N] [--qat-epochs N] [--threads N] [MODEL...|spoiled|promise [MODEL...]|repairs [MODEL...]]
 """
 
 import argparse
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -82,6 +83,35 @@ def spoiled(arg, octet):
         row(name, percent(found["float"]), percent(found["int8"]))
 
 
+REPAIRS = {
+    "as calibrated": [],
+    "biases corrected": ["--correct-bias"],
+    "equalized": ["--equalize"],
+    "equalized, biases corrected": ["--equalize", "--correct-bias"],
+    "AdaRound, every layer": ["--adaround", "all"],
+    "observer mse": ["--observer", "mse"],
+    "observer entropy": ["--observer", "entropy"],
+}
+
+
+def repairs(arg, octet):
+    """PTQ of the shipped weights and each repair of it, under three qconfigs: weights per channel, and per tensor."""
+    row("model", "qconfig", *REPAIRS)
+    row("---", "---", *["---:"] * len(REPAIRS))
+    for model in arg.model[1:] or SHIPPED:
+        shipped, int8 = pathlib.Path("assets/weights") / f"{model}.safetensors", arg.folder / "int8.octet.safetensors"
+        plain = octet("ptq", model, int8, "--weights", shipped)
+        inside = json.loads(subprocess.run([arg.octet, "inspect", int8, "--json"], check=True, capture_output=True, text=True).stdout)
+        # AdaRound takes no larger filters.
+        layers = [layer["name"] for layer in inside["layers"] if math.prod(layer["shape"][1:]) <= 1280]
+        for qconfig in ("x86", "onednn", "qnnpack"):
+            found = []
+            for flags in REPAIRS.values():
+                flags = [",".join(layers) if flag == "all" else flag for flag in flags]
+                found.append(percent(octet("ptq", model, int8, "--weights", shipped, "--qconfig", qconfig, *flags)["int8"]))
+            row(f"{model} ({percent(plain['float'])})", qconfig, *found)
+
+
 def promise(arg, octet):
     """`--promise 0.5` for each model and seed, which says what is searched on and what verifies. Weights: shipped, else those
     of `table`'s first seed, which are made where they are not there."""
@@ -113,8 +143,8 @@ def main():
     print(time.strftime("%d %B %Y"), flush=True)
     if arg.model == ["spoiled"]:
         spoiled(arg, Octet(arg))
-    elif arg.model[0] == "promise":
-        promise(arg, Octet(arg))
+    elif arg.model[0] in ("promise", "repairs"):
+        {"promise": promise, "repairs": repairs}[arg.model[0]](arg, Octet(arg))
     else:
         table(arg, Octet(arg))
 

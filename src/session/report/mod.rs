@@ -32,7 +32,7 @@ impl ReportJob {
     /// Of a session; `None` where nothing is saved yet.
     pub fn of_session(session: &Session) -> Option<Self> {
         let stages = session.history().to_vec();
-        Self { recipe: session.recipe().clone(), stages, seconds: [None; 6], errors: None }.finished()
+        Self { recipe: session.recipe().clone(), stages, seconds: session.seconds, errors: None }.finished()
     }
 
     /// Of what the window shows; `None` where nothing is saved yet.
@@ -124,8 +124,7 @@ impl ReportJob {
             let title = step.title_in(&self.recipe.method);
             Some(vec![format!("{}. {title}", step.index() + 1), tables::told(stage, &self.recipe), took])
         });
-        let head = ["Step", "What was done", "Time"].map(str::to_owned).to_vec();
-        section("What was done", vec![Part::Table { head, rows: rows.collect() }])
+        section("What was done", vec![tables::table(2, ["Step", "What was done", "Time"], rows.collect())])
     }
 
     fn warnings(&self) -> Option<Section> {
@@ -159,9 +158,8 @@ impl ReportJob {
             ("Threads", threads.to_string()),
             ("System", format!("{}, {}", std::env::consts::OS, std::env::consts::ARCH)),
         ];
-        let head = vec![String::new(), String::new()];
         let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-        section("Environment", vec![Part::Table { head, rows }])
+        section("Environment", vec![tables::table(2, ["", ""], rows)])
     }
 
     fn recipe_section(&self) -> Result<Section, SessionError> {
@@ -200,8 +198,7 @@ fn saturation(measured: &Measured) -> Section {
     );
     let mut parts = vec![Part::Text(text)];
     if !overflowing.is_empty() {
-        let head = ["Layer", "Sums beyond 16 bits", "Worst sum"].map(str::to_owned).to_vec();
-        parts.push(Part::Table { head, rows: overflowing });
+        parts.push(tables::table(1, ["Layer", "Sums beyond 16 bits", "Worst sum"], overflowing));
     }
     section("On other engines", parts)
 }

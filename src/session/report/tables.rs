@@ -7,15 +7,16 @@ use crate::export::html::Part;
 use crate::quant::{ConvertReport, LayerReport};
 use crate::session::{Measured, Recipe, Stage, WeightsOrigin, wilson};
 
-fn table<const N: usize>(head: [&str; N], rows: Vec<Vec<String>>) -> Part {
-    Part::Table { head: head.map(str::to_owned).to_vec(), rows }
+/// The first `words` columns are words, the others numbers.
+pub(super) fn table<const N: usize>(words: usize, head: [&str; N], rows: Vec<Vec<String>>) -> Part {
+    Part::Table { words, head: head.map(str::to_owned).to_vec(), rows }
 }
 
 /// Float, int8, difference.
 pub(super) fn sides(m: &Measured) -> Part {
     let percent = |a: Option<f64>| a.map_or("not measured".to_owned(), |a| format!("{:.2} %", a * 100.0));
     let points = match (m.float.accuracy, m.int8.accuracy) {
-        (Some(a), Some(b)) => format!("{:+.2} points", (b - a) * 100.0),
+        (Some(a), Some(b)) => format!("{:+.2} points", (b - a) * 100.0).replace('-', "\u{2212}"),
         _ => String::new(),
     };
     let kb = |bytes: u64| format!("{:.1} kB", bytes as f64 / 1e3);
@@ -28,7 +29,7 @@ pub(super) fn sides(m: &Measured) -> Part {
         row("File", kb(float.bytes), kb(int8.bytes), format!("{:.2} times smaller", m.shrink)),
         row("One image", ms(float.latency_ms), ms(int8.latency_ms), format!("{faster:.2} times as fast")),
     ];
-    table(["", "float32", "int8", "Difference"], rows)
+    table(1, ["", "float32", "int8", "Difference"], rows)
 }
 
 /// Where the true accuracies are likely to be.
@@ -112,7 +113,7 @@ pub(super) fn layers(errors: &[LayerError], report: &ConvertReport) -> Part {
         row
     };
     let head = ["Layer", "Operation", "Output SQNR", "Cosine", "Weight SQNR", "float32 bytes", "int8 bytes"];
-    table(head, errors.iter().map(row).collect())
+    table(2, head, errors.iter().map(row).collect())
 }
 
 /// The day of `when` in UTC, as `2026-11-25`; by Hinnant's days-to-civil.

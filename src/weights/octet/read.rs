@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -16,6 +19,8 @@ use crate::{
 
 /// More than any network has; what a hostile file claims beyond is refused before it is computed with.
 const MAX_EXTENT: usize = 1 << 20;
+/// The longest header that the format allows.
+const MAX_HEADER: u64 = 100_000_000;
 const MAX_ACTIVATION: usize = 1 << 28;
 
 /// Reads an int8 file and verifies all of it: lengths, shapes, `graph::check`.
@@ -31,10 +36,26 @@ pub fn read(path: &Path) -> Result<(Graph, Meta), WeightsError> {
     })
 }
 
-/// Whether `path` is a safetensors file with Octet's metadata, whatever else may be wrong with it.
+/// Whether `path` is a safetensors file with Octet's metadata, whatever else may be wrong with it. Reads the header alone.
 pub fn is_octet(path: &Path) -> bool {
-    let header = read_all(path).ok().and_then(|data| SafeTensors::read_metadata(&data).ok());
-    header.is_some_and(|(_, h)| h.metadata().as_ref().is_some_and(|m| m.contains_key(ENTRY)))
+    header(path).is_some_and(|h| h.metadata.contains_key(ENTRY))
+}
+
+/// Of a safetensors file, what stands beside its tensors.
+#[derive(serde::Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: BTreeMap<String, String>,
+}
+
+fn header(path: &Path) -> Option<Header> {
+    let mut file = File::open(path).ok()?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).ok()?;
+    let mut json = Vec::new();
+    // No more is read than there is, whatever the file claims.
+    file.take(u64::from_le_bytes(length).min(MAX_HEADER)).read_to_end(&mut json).ok()?;
+    serde_json::from_slice(&json).ok()
 }
 
 fn decode(data: &[u8], file: &SafeTensors<'_>) -> Result<(Graph, Meta), String> {
