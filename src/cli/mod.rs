@@ -24,6 +24,7 @@ mod result;
 mod run;
 mod sizes;
 mod train;
+mod train_args;
 
 use std::process::ExitCode;
 

@@ -3,9 +3,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{
-    args::{CheckpointArgs, DataArgs, HeadArgs, ImageArgs, MachineArgs, RuleArgs, positive},
+    args::{DataArgs, HeadArgs, ImageArgs, MachineArgs, positive},
     outputs::OutputArgs,
     quant_args::QuantArgs,
+    train_args::{CheckpointArgs, RuleArgs},
 };
 use crate::session::{
     CheckpointFile, Method, ModelId, QatLevels, QatTraining, Recipe, StepSize, TrainConfig, WeightsChoice,

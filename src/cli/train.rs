@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{args::TrainArgs, print_json, print_line, progress};
+use super::{print_json, print_line, progress, train_args::TrainArgs};
 use crate::session::{CheckpointFile, Command, EpochReport, Session, Stage, save_float};
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
