@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use octet::data::{Fit, Preprocess};
 use octet::exec::int8::{Plan, PlanOptions};
-use octet::graph::{Graph, QatLevels};
+use octet::graph::{Graph, QatLevels, Tensor};
 use octet::quant::{self, Backend, Biases, FuseOptions, QConfig};
 use octet::session::{
     Calibration, Command, Control, Device, ExportFormat, ExportOptions, PreprocessChoice, Recipe, ReportJob, Session,
@@ -87,6 +87,33 @@ fn a_checkpoint_of_quantization_aware_training_converts_to_pytorchs_integers() {
     quant::observe_folded(&trained, &mut state.ranges, &state.watched).expect("finite weights");
     let (graph, _) = quant::convert_qat(&trained, &state.ranges, QatLevels::PyTorch).expect("a trained graph");
     assert_logits(&graph, "qat");
+}
+
+/// Ranges of a length that the layer does not have: a mutated file had them, and conversion reached beyond their end.
+#[test]
+fn ranges_of_another_length_are_refused_by_the_key() {
+    let Ok(AnyDict::Qat(dict)) = weights::read_any(&fixture("tiny_qat.pth")) else { panic!("no QAT checkpoint") };
+    let (fused, _) = quant::fuse_qat(&tiny(), &FuseOptions::default()).expect("a float graph");
+    let (prepared, _) = quant::prepare_qat(&fused, &QConfig::qat(Backend::X86)).expect("a fused graph");
+    let error = |key: &str, values: Vec<f32>| {
+        let changed = |(k, t): (&str, &Tensor)| {
+            let tensor = if k.ends_with(key) { Tensor::new([values.len()], values.clone()) } else { t.clone() };
+            (k.to_owned(), tensor)
+        };
+        assert!(dict.iter().any(|(k, _)| k.ends_with(key)), "{key}");
+        let dict = StateDict::new(Path::new("changed.pth"), dict.iter().map(changed).collect());
+        weights::qat_state(&prepared, &dict).expect_err("ranges that fit nothing").to_string()
+    };
+    for part in ["min_val", "max_val"] {
+        let key = format!("weight_fake_quant.activation_post_process.{part}");
+        let said = error(&key, Vec::new());
+        assert!(said.contains("saw no data"), "{said}");
+        let said = error(&key, vec![0.5; 2]);
+        assert!(said.contains(&key), "{said}");
+        let key = format!("activation_post_process.activation_post_process.{part}");
+        let said = error(&key, vec![0.5; 3]);
+        assert!(said.contains(&key), "{said}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::{collections::HashMap, path::Path};
 
 use crate::graph::Tensor;
 
-/// The tensors of a file by name, in the file's order, as float32.
+/// The tensors of a file by name, in the file's order (safetensors have none: by name), as float32.
 #[derive(Clone, Debug)]
 pub struct StateDict {
     source: String,

@@ -90,26 +90,31 @@ pub fn qat_state(graph: &Graph, dict: &StateDict) -> Result<QatState, WeightsErr
             }
         }
     }
-    let mut range = |stem: &str| {
-        let mut part = |part: &str| {
+    // One range, or one for each of `channels`; what saw no data has none or infinite ones, which is said below.
+    let mut range = |stem: &str, channels: usize| {
+        let mut part = |part: &str, expected: &[usize]| {
             let key = format!("{stem}.{ACTIVATION}.{part}");
-            let found = get(&key).map(|t| t.data.to_vec());
-            if found.is_none() {
-                errors.missing.push(key);
+            match get(&key).map(|t| t.data.to_vec()) {
+                None => errors.missing.push(key),
+                Some(found) if found.is_empty() || expected.contains(&found.len()) => return Some(found),
+                Some(found) => errors.misshapen.push((key, vec![found.len()], vec![expected[0]])),
             }
-            found
+            None
         };
-        Some(LearnedRange { min: part("min_val")?, max: part("max_val")?, step: Vec::new() })
+        let min = part("min_val", &[channels, 1])?;
+        let max = part("max_val", &[min.len()])?;
+        Some(LearnedRange { min, max, step: Vec::new() })
     };
     for node in &graph.nodes {
         let name = &node.name;
         if matches!(node.numeric, Numeric::Learned(_))
-            && let Some(found) = range(&format!("{name}.{ACTIVATION}"))
+            && let Some(found) = range(&format!("{name}.{ACTIVATION}"), 1)
         {
             state.ranges.activations.insert(name.clone(), found);
         }
         if node.op.fake().is_some()
-            && let Some(found) = range(&format!("{name}.{WEIGHT}"))
+            && let Some(channels) = node.op.weight().map(|w| w.shape()[0])
+            && let Some(found) = range(&format!("{name}.{WEIGHT}"), channels)
         {
             let watching = get(&format!("{name}.{WEIGHT}.observer_enabled"));
             if watching.is_none_or(|t| t.data.first() != Some(&0.0)) {
@@ -123,7 +128,8 @@ pub fn qat_state(graph: &Graph, dict: &StateDict) -> Result<QatState, WeightsErr
         return Err(WeightsError::Keys { path, model, keys: Box::new(errors) });
     }
     for (name, range) in state.ranges.activations.iter().chain(&state.ranges.weights) {
-        if range.min.iter().chain(&range.max).any(|v| !v.is_finite()) {
+        let (min, max) = (&range.min, &range.max);
+        if min.is_empty() || max.is_empty() || min.iter().chain(max).any(|v| !v.is_finite()) {
             return Err(format_error(
                 Path::new(dict.source()),
                 format!("the fake quantization of `{name}` saw no data: train at least one step"),

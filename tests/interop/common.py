@@ -109,6 +109,36 @@ def normalized(planes, preprocess):
     return (planes.astype(np.float32) / np.float32(255) - mean) / std
 
 
+def saturated(net, images):
+    """Outputs of a converted network's layers that are not what their integers sum to. On CPUs without VNNI fbgemm adds pairs
+    of products in 16 bits, which levels above 127 overflow: training under x86 keeps below, PyTorch's conversion does not."""
+    found = []
+
+    def compare(layer, given, out):
+        x, w = given[0], layer.weight()
+        inputs, weights = x.int_repr().double() - x.q_zero_point(), w.int_repr().double()
+        if inputs.dim() == 4:
+            sums = torch.nn.functional.conv2d(inputs, weights, None, layer.stride, layer.padding, layer.dilation, layer.groups)
+        else:
+            sums = inputs @ weights.T
+        shape = (1, -1) + (1,) * (sums.dim() - 2)
+        per_channel = w.qscheme() == torch.per_channel_affine
+        scale = torch.tensor(x.q_scale()).float() * (w.q_per_channel_scales().float() if per_channel else w.q_scale())
+        bias = (layer.bias().detach().float() / scale).reshape(shape)
+        levels = torch.round((sums.float() + bias) * (scale / torch.tensor(layer.scale).float()).reshape(shape)) + layer.zero_point
+        least = layer.zero_point if "ReLU" in type(layer).__name__ else 0
+        found.append(int((levels.clamp(least, 255) != out.int_repr().double()).sum()))
+
+    layers = [m for m in net.modules() if type(m).__module__.startswith("torch.ao.nn") and hasattr(m, "weight") and callable(m.weight)]
+    hooks = [m.register_forward_hook(compare) for m in layers]
+    with torch.no_grad():
+        net(images)
+    for hook in hooks:
+        hook.remove()
+    assert found, "no layer was looked at"
+    return sum(found)
+
+
 def equal(ours, theirs, what):
     """Logits are levels times one scale: equal levels are equal numbers."""
     apart = int((np.asarray(ours, np.float32) != np.asarray(theirs, np.float32)).sum())

@@ -5,7 +5,7 @@ from torch.ao.quantization import (
     convert, disable_observer, get_default_qat_qconfig, get_default_qconfig, prepare, prepare_qat,
 )
 
-from common import AS_THEY_ARE, equal, pictures, plain, twin
+from common import AS_THEY_ARE, equal, pictures, plain, saturated, twin
 
 
 def compare(octet, model, net, state, folder, what):
@@ -62,10 +62,13 @@ def check_qat(octet, model, folder):
             torch.save(net.state_dict(), state)
             done = convert(net)
             what = f"{model} QAT checkpoint, {engine}, observers {'off' if frozen else 'on'}"
+            same_integers(octet, model, done, state, folder, what)
             if engine == "x86":
-                compare(octet, model, done, state, folder, what)
-            else:
-                same_integers(octet, model, done, state, folder, what)
+                wrong = saturated(done, plain(pictures(folder)[1]))
+                if wrong == 0:
+                    compare(octet, model, done, state, folder, what)
+                else:
+                    print(f"{what}: logits not compared: {wrong} of PyTorch's own sums overflow 16 bits on this CPU", flush=True)
 
 
 def trained(model, folder, engine):
@@ -84,7 +87,7 @@ def trained(model, folder, engine):
 
 
 def same_integers(octet, model, net, state, folder, what):
-    """At 0..255 fbgemm's own sums saturate: there the state dicts are compared."""
+    """Every integer of the state dicts."""
     ours, theirs = folder / "ours.pt", net.state_dict()
     between = folder / "between.octet.safetensors"
     octet.run("export", state, "--model", model, *AS_THEY_ARE, "--format", "octet", "--out", between)

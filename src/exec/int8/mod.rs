@@ -3,8 +3,9 @@
 //!
 //! A [`Plan`] is made once from a graph: `layout` says where each activation lies (channels innermost, with the border
 //! that a convolution's padding reads), `arena` lets activations that do not live at the same time share memory, `lower`
-//! turns nodes into steps with packed weights. Running it allocates nothing but the result. The integers are the same for
-//! every instruction set, number of threads and way to split images into batches.
+//! turns nodes into steps with packed weights. Running it allocates nothing large but the result, and for its first batch
+//! one arena a thread. The integers are the same for every instruction set, number of threads and way to split images into
+//! batches.
 //!
 //! This room knows graphs and kernels, and nothing of candle: a file runs without it.
 
