@@ -1,6 +1,6 @@
 //! Below: how far the running command is, how long it still takes, and the log.
 
-use eframe::egui::{self, Align, Align2, Layout, RichText, Role, ScrollArea, Ui, WidgetInfo};
+use eframe::egui::{self, Align, Align2, Id, Layout, Response, RichText, Role, ScrollArea, Ui, UiBuilder, WidgetInfo};
 
 use super::controls::{choice_ui, progress_ui, transfer_ui};
 use super::number;
@@ -107,16 +107,22 @@ fn running_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, verb: &str) {
 
 fn buttons_ui(ui: &mut Ui, bench: &mut Workbench) {
     let (word, request) = if bench.paused { ("Resume", Request::Resume) } else { ("Pause", Request::Pause) };
-    if ui.button(word).clicked() {
+    if named_ui(ui, "pause or resume", word).clicked() {
         bench.request(request);
     }
     cancel_ui(ui, bench);
 }
 
 fn cancel_ui(ui: &mut Ui, bench: &mut Workbench) {
-    if ui.button("Cancel").on_hover_text("Stop; what existed before stays (Esc)").clicked() {
+    if named_ui(ui, "cancel", "Cancel").on_hover_text("Stop; what existed before stays (Esc)").clicked() {
         bench.request(Request::Cancel);
     }
+}
+
+/// A button that stays the same one whatever comes and goes before it. Counted ids would be those of the button beside it once
+/// a progress bar appears: a click on Cancel, through a screen reader or begun a frame earlier, would then pause.
+fn named_ui(ui: &mut Ui, id: &str, word: &str) -> Response {
+    ui.scope_builder(UiBuilder::new().scope_id(Id::new(("status", id))), |ui| ui.button(word)).inner
 }
 
 /// What was just saved, for a while; else the newest line of the log.
@@ -173,4 +179,22 @@ fn line_ui(ui: &mut Ui, line: &LogLine) {
     ui.add(
         egui::Label::new(RichText::new(format!("{mark}{}", line.text)).font(Type::Body.mono()).color(ink)).truncate(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_button_is_the_same_one_whatever_stands_before_it() {
+        let ids = [0, 1, 3].map(|before| {
+            let (ctx, mut found) = (egui::Context::default(), None);
+            let _ = ctx.run_ui(egui::RawInput::default(), |ui| {
+                (0..before).for_each(|i| drop(ui.label(i.to_string())));
+                found = Some([named_ui(ui, "pause or resume", "Pause").id, named_ui(ui, "cancel", "Cancel").id]);
+            });
+            found.expect("it was drawn")
+        });
+        assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[0][0] != ids[0][1], "{ids:?}");
+    }
 }

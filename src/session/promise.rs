@@ -307,8 +307,7 @@ impl Search<'_, '_> {
         let fused = self.trials.fused(best)?.clone();
         let choosable: Vec<String> = quant::choosable(&fused)
             .into_iter()
-            // Nobody watched what a sigmoid gives: its range is known, until it is left in float.
-            .filter(|(_, can)| can.float && can.observer)
+            .filter(|(_, can)| can.float)
             .filter(|(name, _)| !matches!(best.qconfig.overrides.get(name), Some(Override::Float)))
             .map(|(name, _)| name)
             .collect();

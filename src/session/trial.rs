@@ -10,7 +10,7 @@ use crate::analysis::SweepScore;
 use crate::data::{Split, shuffled};
 use crate::exec::float::{Device, Model};
 use crate::exec::int8::{Plan, PlanOptions};
-use crate::graph::Graph;
+use crate::graph::{Graph, Numeric, Op};
 use crate::quant::{self, Observers, QConfig};
 
 /// Runs of one image whose median is a trial's time.
@@ -174,10 +174,14 @@ impl<'a> Trials<'a> {
 }
 
 impl Calibrated {
-    /// Watches every node with a histogram, from which all observers but moving averages can be told.
+    /// Watches every node with a histogram, from which all observers but moving averages can be told: also those that need
+    /// no observer of their own, for behind one that is left in float there is a stub that does.
     fn new(fused: Graph, recipe: &Recipe, opened: &Opened) -> Result<Self, SessionError> {
         let watch = QConfig { overrides: Default::default(), ..QConfig::new(recipe.qconfig.name) };
-        let (prepared, _) = quant::prepare(&fused, &watch)?;
+        let (mut prepared, _) = quant::prepare(&fused, &watch)?;
+        for node in prepared.nodes.iter_mut().filter(|n| !matches!(n.op, Op::Input | Op::DeQuantStub)) {
+            node.numeric = Numeric::Observed(watch.activation);
+        }
         let model = Model::new(&prepared, &Device::Cpu)?;
         let mut observers = Observers::new(&prepared)?;
         let split = &opened.dataset.train;
@@ -193,5 +197,36 @@ impl Calibrated {
             seen.clone()?;
         }
         Ok(Self { fused, observers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::Override;
+    use crate::session::{Calibration, Command, ModelId, Session};
+
+    /// A layer in float takes the pool that reads it along, and the stub behind the pool wants a range.
+    #[test]
+    fn each_layer_can_be_left_in_float() {
+        let calibration = Calibration { batches: 1, batch: 8, foresee: false };
+        let mut session = Session::new(Device::Cpu);
+        let recipe = Recipe { calibration, ..Recipe::new(ModelId::MobileNetV3Small) };
+        for command in [Command::Open(Box::new(recipe)), Command::InsertStubs, Command::UseShippedWeights] {
+            session.apply(command, &mut |_| {}, &Control::default()).expect("a step of a sound model");
+        }
+        let weighted = session.weighted().expect("weights").clone();
+        let mut trials = Trials::new(session.recipe(), &weighted.opened, &weighted.graph).expect("it fuses");
+        let plain = Choice { repairs: Repairs::default(), qconfig: QConfig::default() };
+        let fused = trials.fused(&plain).expect("it is there").clone();
+        let layers = quant::choosable(&fused).into_iter().filter(|(_, can)| can.float);
+        let mut behind_pools = 0;
+        for (layer, _) in layers {
+            let choice =
+                Choice { qconfig: plain.qconfig.clone().with_override(&layer, Override::Float), ..plain.clone() };
+            let (graph, _) = trials.graph(&choice).unwrap_or_else(|e| panic!("{layer}: {e}"));
+            behind_pools += usize::from(graph.nodes.iter().any(|n| n.name.ends_with("avgpool.quant")));
+        }
+        assert!(behind_pools > 0, "no pool went along");
     }
 }

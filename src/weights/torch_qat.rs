@@ -101,8 +101,10 @@ pub fn qat_state(graph: &Graph, dict: &StateDict) -> Result<QatState, WeightsErr
             }
             None
         };
-        let min = part("min_val", &[channels, 1])?;
-        let max = part("max_val", &[min.len()])?;
+        let any = [channels, 1];
+        let min = part("min_val", &any)?;
+        let as_many = [min.len()];
+        let max = part("max_val", if min.is_empty() { &any } else { &as_many })?;
         Some(LearnedRange { min, max, step: Vec::new() })
     };
     for node in &graph.nodes {

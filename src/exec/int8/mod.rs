@@ -125,17 +125,16 @@ impl Plan {
     fn run_beside(&mut self, images: &[f32]) -> Vec<Output> {
         let bytes = self.arenas[0].len();
         self.arenas.resize_with(self.kernels.threads(), || crate::buffers::zeroed(bytes));
-        let arenas: Vec<Mutex<&mut Vec<f32>>> = self.arenas.iter_mut().map(Mutex::new).collect();
+        let free: Mutex<Vec<&mut Vec<f32>>> = Mutex::new(self.arenas.iter_mut().collect());
         let images: Vec<&[f32]> = images.chunks_exact(self.graph.input_shape().len()).collect();
         let outputs: Vec<Mutex<Output>> = images.iter().map(|_| Mutex::default()).collect();
         let (kernels, threads) = (self.kernels.alone(), Threads::new(1));
         let steps = Running { steps: &self.steps, kernels: &kernels, threads: &threads };
         self.kernels.for_each(images.len(), |i| {
-            // There are as many as threads, so one is free.
-            let mut arena =
-                arenas.iter().cycle().find_map(|a| a.try_lock().ok()).expect("it is asked until there is one");
+            let arena = free.lock().expect("nobody panics with it").pop().expect("there are as many as threads");
             let mut output = outputs[i].lock().expect("nobody else has this one");
-            steps.run(images[i], bytemuck::cast_slice_mut(&mut arena), &mut output, &mut |_, _| {});
+            steps.run(images[i], bytemuck::cast_slice_mut(arena), &mut output, &mut |_, _| {});
+            free.lock().expect("nobody panics with it").push(arena);
         });
         outputs.into_iter().map(|o| o.into_inner().expect("no thread is in it")).collect()
     }
