@@ -122,7 +122,7 @@ fn cancel_ui(ui: &mut Ui, bench: &mut Workbench) {
 /// A button that stays the same one whatever comes and goes before it. Counted ids would be those of the button beside it once
 /// a progress bar appears: a click on Cancel, through a screen reader or begun a frame earlier, would then pause.
 fn named_ui(ui: &mut Ui, id: &str, word: &str) -> Response {
-    ui.scope_builder(UiBuilder::new().scope_id(Id::new(("status", id))), |ui| ui.button(word)).inner
+    ui.scope_builder(UiBuilder::new().scope_id(Id::unique(("status", id))), |ui| ui.button(word)).inner
 }
 
 /// What was just saved, for a while; else the newest line of the log.
