@@ -23,6 +23,16 @@ pub fn primary_ui(ui: &mut Ui, enabled: bool, text: &str) -> Response {
     ui.add_enabled(enabled, button.min_size(vec2(0.0, theme::ROW)))
 }
 
+/// A quiet button beside something larger: a title, a field, a row of a table.
+pub fn small_button(text: &str) -> Button<'_> {
+    Button::new(RichText::new(text).font(Type::Small.font())).small().min_size(vec2(0.0, theme::SMALL))
+}
+
+/// Draws one.
+pub fn small_ui(ui: &mut Ui, text: &str) -> Response {
+    ui.add(small_button(text))
+}
+
 /// A choice among a few, side by side.
 pub fn choice_ui<T: Copy + PartialEq>(ui: &mut Ui, name: &str, options: &[(T, &str)], chosen: &mut T) {
     egui::Frame::new().fill(theme::palette(ui).raised).corner_radius(theme::RADIUS).inner_margin(2).show(ui, |ui| {
@@ -162,12 +172,12 @@ pub fn figure_ui(ui: &mut Ui, name: RichText, value: RichText, apart: f32) {
 pub fn figures_ui(ui: &mut Ui, figures: &[(&str, &str, Option<Tone>)]) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.x = theme::PADDING + theme::GAP;
         for (name, value, tone) in figures {
             let color = tone.map_or(p.weak, |t| t.ink(p.dark));
             let glyph = tone.map_or(String::new(), |t| format!("{}  ", t.glyph()));
             let name = RichText::new(format!("{glyph}{name}")).font(Type::Small.strong()).color(color);
             figure_ui(ui, name, RichText::new(*value).font(Type::Display.strong()).color(p.strong), 2.0);
-            ui.add_space(theme::PADDING);
         }
     });
 }

@@ -233,6 +233,11 @@ impl eframe::App for Window {
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
         Window::ui(self, ui);
     }
+
+    /// What shows where two panels meet between pixels.
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        visuals.panel_fill.to_normalized_gamma_f32()
+    }
 }
 
 #[cfg(test)]

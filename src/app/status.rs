@@ -1,6 +1,8 @@
 //! Below: how far the running command is, how long it still takes, and the log.
 
-use eframe::egui::{self, Align, Align2, Id, Layout, Response, RichText, Role, ScrollArea, Ui, UiBuilder, WidgetInfo};
+use eframe::egui::{
+    self, Align, Align2, Id, Layout, Response, RichText, Role, ScrollArea, Ui, UiBuilder, WidgetInfo, vec2,
+};
 
 use super::controls::{choice_ui, progress_ui, transfer_ui};
 use super::number;
@@ -51,22 +53,22 @@ impl Log {
 }
 
 pub(super) fn status_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, low: bool) {
-    ui.horizontal(|ui| {
-        match view.running {
+    let line = vec2(ui.available_width(), theme::ROW);
+    // The button first: what is said has the room that it leaves.
+    ui.allocate_ui_with_layout(line, Layout::right_to_left(Align::Center), |ui| {
+        if !low {
+            let word = if bench.log.open { "Hide log" } else { "Log" };
+            if ui.button(word).clicked() {
+                bench.log.open = !bench.log.open;
+            }
+        }
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| match view.running {
             Some(kind) => running_ui(ui, bench, view, kind.verb()),
             None => {
                 bench.log.clock = Clock::default();
                 last_line_ui(ui, bench, view);
             }
-        }
-        if !low {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                let word = if bench.log.open { "Hide log" } else { "Log" };
-                if ui.button(word).clicked() {
-                    bench.log.open = !bench.log.open;
-                }
-            });
-        }
+        });
     });
     if bench.log.open && !low {
         log_ui(ui, &mut bench.log, view);
@@ -136,8 +138,14 @@ fn last_line_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ui.ctx().request_repaint_after_secs((when + SHOWN - now) as f32);
         return;
     }
-    let text = view.log.last().map_or("Nothing is running.", |l| l.text.as_str());
+    let text = view.log.last().map_or("Nothing is running.".to_owned(), |l| begun(&l.text));
     ui.add(egui::Label::new(RichText::new(text).color(weak)).truncate());
+}
+
+/// A line of the log as a sentence begins.
+fn begun(line: &str) -> String {
+    let mut rest = line.chars();
+    rest.next().map_or(String::new(), |first| first.to_uppercase().chain(rest).collect())
 }
 
 fn log_ui(ui: &mut Ui, log: &mut Log, view: &View) {

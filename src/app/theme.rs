@@ -18,6 +18,8 @@ pub const GAP: f32 = 8.0;
 pub const PADDING: f32 = 16.0;
 /// Height of a row with a control in it.
 pub const ROW: f32 = 28.0;
+/// Height of a button beside something larger.
+pub const SMALL: f32 = 22.0;
 /// Height of a choice among a few, with the frame around it.
 pub const CHOICE: f32 = 32.0;
 /// Of every rounded corner.

@@ -97,8 +97,15 @@ fn device_items_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         }
     }
     if let Some(why) = &view.gpus.why_none {
-        ui.set_max_width(320.0);
-        ui.label(RichText::new(format!("No GPU: {why}.")).color(theme::palette(ui).weak));
+        // The menu has no width of its own to wrap at.
+        let text = RichText::new(format!("No GPU: {why}.")).color(theme::palette(ui).weak);
+        let frame = egui::Frame::new().inner_margin(egui::Margin::symmetric(12, 4));
+        frame.show(ui, |ui| {
+            ui.with_layout(egui::Layout::top_down(egui::Align::LEFT), |ui| {
+                ui.set_width(320.0);
+                ui.add(egui::Label::new(text).wrap());
+            });
+        });
     }
 }
 

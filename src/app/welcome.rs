@@ -3,7 +3,7 @@
 use eframe::egui::{self, RichText, ScrollArea, Ui, vec2};
 
 use super::browse::Field;
-use super::controls::{banner_ui, path_ui, pick_ui, primary_ui};
+use super::controls::{banner_ui, path_ui, pick_ui, primary_ui, small_button};
 use super::number;
 use super::preprocessing::preprocess_ui;
 use super::theme::{self, Tone, Type};
@@ -99,7 +99,7 @@ fn project_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     let weak = theme::palette(ui).weak;
     ui.vertical_centered(|ui| {
         ui.label(RichText::new(format!("Project folder: {folder}")).font(Type::Small.font()).color(weak));
-        let change = ui.add_enabled(idle, egui::Button::new("Change\u{2026}").small());
+        let change = ui.add_enabled(idle, small_button("Change\u{2026}"));
         change.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, "Change the project folder"));
         if change.on_hover_text("Runs, charts and the session itself are kept there").clicked() {
             bench.browse(Field::Project, ui.ctx());
@@ -156,7 +156,11 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     }
     match clicked {
         Some(0) => {
-            bench.open_sample(false);
+            // What a lesson was left with is there again.
+            match begun && bench.unfinished.is_some() {
+                true => bench.go_on(),
+                false => bench.open_sample(false),
+            }
             bench.look(Place::Learn);
         }
         Some(1) => bench.open_sample(true),

@@ -54,6 +54,28 @@ fn a_closed_window_opens_at_the_same_step() {
 }
 
 #[test]
+fn the_tutorial_is_resumed_with_what_it_was_left_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut harness, _) = open(SIZE, Theme::Dark, folder.path());
+    walk_to(&mut harness, Step::Prepare);
+    let mut memory = harness.state().bench().memory.clone();
+    memory.tutorial.at = Some("ptq-4".to_owned());
+    drop(harness);
+
+    let (mut harness, _) = open(SIZE, Theme::Dark, folder.path());
+    let ctx = harness.ctx.clone();
+    harness.state_mut().remember(&ctx, memory, None);
+    harness.run();
+    harness.get_by_label("Take the tutorial: Resume").click();
+    until(&mut harness, "going on", |w| done(w, Step::Fuse));
+    harness.get_by_label("Resume").click();
+    harness.run_steps(3);
+    let lesson = harness.state().bench().tutorial.lesson().expect("a lesson is open");
+    assert_eq!(lesson.key(), "ptq-4");
+    assert!(has(&harness, "Not done: No observer is placed yet."));
+}
+
+#[test]
 fn the_project_folder_is_chosen_and_compare_reads_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut harness, _) = finished(SIZE, Theme::Light, folder.path());
@@ -110,17 +132,17 @@ fn every_chart_and_table_is_saved_where_it_stands() {
     harness.run_steps(12);
     harness.get_by_label("Result: Error by layer").click();
     wait(&mut harness, "every layer's error", |h| h.state().bench().result().errors().is_some());
-    harness.get_by_label("Cosine, one minus: save").click_accesskit();
+    harness.get_by_label("One minus cosine, layer by layer: save").click_accesskit();
     harness.run_steps(12);
-    harness.get_by_label("Cosine, one minus: save as PNG").click_accesskit();
-    let file = charts.join("shufflenet_v2_x0_5-cosine-one-minus.png");
+    harness.get_by_label("One minus cosine, layer by layer: save as PNG").click_accesskit();
+    let file = charts.join("shufflenet_v2_x0_5-one-minus-cosine-layer-by-layer.png");
     wait(&mut harness, "the chart", |_| file.is_file());
-    harness.get_by_label("largest errors: save").scroll_to_me();
+    harness.get_by_label("The largest errors: save").scroll_to_me();
     harness.run_steps(12);
-    harness.get_by_label("largest errors: save").click_accesskit();
+    harness.get_by_label("The largest errors: save").click_accesskit();
     harness.run_steps(12);
-    harness.get_by_label("largest errors: save as CSV").click_accesskit();
-    let file = charts.join("shufflenet_v2_x0_5-largest-errors.csv");
+    harness.get_by_label("The largest errors: save as CSV").click_accesskit();
+    let file = charts.join("shufflenet_v2_x0_5-the-largest-errors.csv");
     wait(&mut harness, "the table", |_| file.is_file());
     if let Some(out) = std::env::var_os("PICTURES") {
         for file in std::fs::read_dir(&charts).expect("a folder").flatten() {

@@ -208,7 +208,7 @@ fn the_result_is_looked_into_layer_by_layer_and_image_by_image() {
     harness.get_by_label_contains("Scale of each channel: channel 0");
     harness.get_by_label("stage2.0.branch1.0").click();
     harness.run_steps(3);
-    harness.get_by_label_contains("Channel 0: float weights over int8 levels: from");
+    harness.get_by_label_contains("Channel 0 over int8's levels: from");
     picture(&harness, &textures, "result_weights.png");
     snapshot::part(&harness, &textures, "convert_light", [200, 96, 780, 860]);
 
@@ -230,11 +230,11 @@ fn the_result_is_looked_into_layer_by_layer_and_image_by_image() {
 
     harness.get_by_label("Result: Error by layer").click();
     wait(&mut harness, "every layer's error", |h| h.state().bench().result().errors().is_some());
-    assert!(has(&harness, "Signal over noise, layer by layer: "));
+    assert!(has(&harness, "Signal over noise, layer by layer, dB: "));
     picture(&harness, &textures, "result_error.png");
     harness.get_by_label("Result: Time by layer").click();
     wait(&mut harness, "every layer's time", |h| h.state().bench().result().times().is_some());
-    assert!(has(&harness, "Time of one image, layer by layer: "));
+    assert!(has(&harness, "Time of one image, layer by layer, µs: "));
     picture(&harness, &textures, "result_time.png");
 
     // The same on the graph.

@@ -85,8 +85,12 @@ fn have_it_done(harness: &mut Harness<'_, Window>) {
     let key = lesson(harness).key();
     assert!(has(harness, "Not done: "), "{key} is done before anything was");
     guess(harness);
+    let asked = lesson(harness).predict.len();
+    let told = harness.query_all_by_label("not yet").count();
+    assert_eq!(told, asked, "{key}: what was measured before is of something else");
     click(harness, "Do it for me");
     until_done(harness);
+    assert!(harness.query_by_label("not yet").is_none(), "{key}: now it is told");
     // Every number of the formula is there now.
     assert!(!has(harness, "The numbers of your own layer come here"), "{key}");
     for predict in &lesson(harness).predict {
@@ -333,7 +337,7 @@ fn what_is_played_with_answers() {
     picture(&harness, &textures, "play_fold.png");
 
     click(&mut harness, "Lesson 4: Prepare: choose what is watched, not done");
-    settle(&mut harness, "A scale of its own: channel 0");
+    settle(&mut harness, "A scale of its own");
     picture(&harness, &textures, "play_channel.png");
 
     click(&mut harness, "Lesson 5: Calibrate, not done");
@@ -353,7 +357,7 @@ fn what_is_played_with_answers() {
         click(&mut harness, "One step");
     }
     picture(&harness, &textures, "play_through.png");
-    assert!(has(&harness, "by the weight"));
+    assert!(has(&harness, "gradient, weight"));
 }
 
 /// Draws until what a probe works on is there.

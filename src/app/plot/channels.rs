@@ -6,7 +6,7 @@ use crate::app::theme::{self, Tone, Type};
 
 const HIGH: f32 = 88.0;
 /// Room of the figures at the left end.
-const SCALE: f32 = 52.0;
+const SCALE: f32 = 60.0;
 
 /// One value a place of a row: a channel, a layer.
 #[derive(Clone, Debug, PartialEq)]

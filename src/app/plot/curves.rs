@@ -1,5 +1,5 @@
 use eframe::egui::{Align2, Color32, RichText, Ui, vec2};
-use egui_plot::{Line, LineStyle, PlotPoint, Text, VLine};
+use egui_plot::{Line, LineStyle, PlotPoint, Points, Text, VLine};
 
 use super::{Table, chart_ui, plot, runs};
 use crate::app::number;
@@ -67,7 +67,12 @@ pub fn curves_marked_ui(
                     let Some(end) = points.last().copied() else { continue };
                     let style = if curve.dashed { LineStyle::dashed_loose() } else { LineStyle::Solid };
                     let color = curve.color;
-                    plot.line(Line::new(curve.name.clone(), points).color(color).width(2.0).style(style));
+                    // Of one point there is no line to see.
+                    if points.len() == 1 {
+                        plot.points(Points::new(curve.name.clone(), points).radius(3.0).color(color));
+                    } else {
+                        plot.line(Line::new(curve.name.clone(), points).color(color).width(2.0).style(style));
+                    }
                     let label = RichText::new(format!(" {}", curve.name)).font(Type::Small.strong()).color(strong);
                     let at = PlotPoint::new(end[0], end[1]);
                     // The lowest line has its name below it, so that two that end close by are both read.
@@ -77,14 +82,27 @@ pub fn curves_marked_ui(
                 }
                 // Each name one line above the last: two marks may stand close by. All of them within the curves' extent:
                 // of what is shown they would be a part that widens it, frame by frame.
-                for (i, mark) in marks.iter().enumerate() {
-                    plot.vline(VLine::new(mark.name, mark.at).color(weak).width(1.0).style(LineStyle::dashed_dense()));
-                    let label = RichText::new(format!(" {}", mark.name)).font(Type::Small.font()).color(weak);
-                    let at = PlotPoint::new(mark.at, low + (high - low) * 0.15 * i as f64);
+                for (i, mark) in together(marks).into_iter().enumerate() {
+                    let line = VLine::new(mark.1.clone(), mark.0).color(weak).width(1.0);
+                    plot.vline(line.style(LineStyle::dashed_dense()));
+                    let label = RichText::new(format!(" {}", mark.1)).font(Type::Small.font()).color(weak);
+                    let at = PlotPoint::new(mark.0, low + (high - low) * 0.15 * i as f64);
                     plot.text(Text::new("", at, label).color(weak).anchor(Align2::LEFT_BOTTOM).allow_hover(false));
                 }
             });
     });
+}
+
+/// Marks at one place have one line, and their names one after the other.
+fn together(marks: &[Mark]) -> Vec<(f64, String)> {
+    let mut all: Vec<(f64, String)> = Vec::new();
+    for mark in marks {
+        match all.iter_mut().find(|(at, _)| *at == mark.at) {
+            Some((_, names)) => *names = format!("{names}, {}", mark.name),
+            None => all.push((mark.at, mark.name.to_owned())),
+        }
+    }
+    all
 }
 
 /// The least and the largest ordinate.
@@ -121,6 +139,13 @@ mod tests {
         assert!(thin.len() <= super::super::POINTS);
         assert_eq!(thin.last(), points.last());
         assert!(thin.iter().all(|p| (p[1] - 2.0 * p[0]).abs() < 1e-9));
+    }
+
+    #[test]
+    fn marks_at_one_place_are_one() {
+        let mark = |at, name| Mark { at, name };
+        let found = together(&[mark(1.0, "a"), mark(2.0, "b"), mark(1.0, "c")]);
+        assert_eq!(found, [(1.0, "a, c".to_owned()), (2.0, "b".to_owned())]);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Levels {
     pub last: f64,
     /// How many.
     pub count: usize,
+    /// Whether there are no others.
+    pub all: bool,
     /// Whose levels they are.
     pub tone: Tone,
 }
@@ -191,7 +193,11 @@ fn strip_ui(ui: &mut Ui, place: &PlotTransform, levels: Levels) {
             painter.vline(x(i), top..=top + if long { 9.0 } else { 5.0 }, stroke);
         }
     }
-    let text = format!("{} levels, {} apart", levels.count, number::number(levels.at(1) - levels.at(0)));
+    let apart = number::number(levels.at(1) - levels.at(0));
+    let text = match levels.all {
+        true => format!("{} levels, {apart} apart", levels.count),
+        false => format!("levels, {apart} apart"),
+    };
     let at = pos2(frame.min + 2.0, rect.bottom());
     painter.text(at, Align2::LEFT_BOTTOM, &text, Type::Small.font(), p.weak);
     response.on_hover_text(text);

@@ -15,8 +15,9 @@ mod scatter;
 mod table;
 
 use eframe::egui::{Align, Label, Layout, PointerButton, RichText, Role, TextStyle, Ui, WidgetInfo, vec2};
-use egui_plot::{GridInput, GridMark, HoverPosition, Plot, PlotPoint};
+use egui_plot::{AxisHints, GridInput, GridMark, HoverPosition, Plot, PlotPoint};
 
+use super::controls::small_ui;
 use super::glossary::explain;
 use super::number;
 use super::theme::{self, Type};
@@ -44,7 +45,7 @@ pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl Fn() -> Tab
     let line = vec2(ui.available_width(), ui.spacing().interact_size.y);
     ui.allocate_ui_with_layout(line, Layout::right_to_left(Align::Center), |ui| {
         let (word, other) = if as_table { ("Chart", "chart") } else { ("Table", "table") };
-        let button = ui.small_button(word);
+        let button = small_ui(ui, word);
         let name = format!("{title}: show as {other}");
         button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
         if button.clicked() {
@@ -79,13 +80,25 @@ pub fn chart_ui(ui: &mut Ui, title: &str, summary: &str, table: impl Fn() -> Tab
     }
 }
 
+/// Room of a number on the abscissa, and between it and the next.
+const MARK: f32 = 72.0;
+/// Room of the ordinate's numbers and its name.
+const MARGIN: f32 = 64.0;
+/// Width from which a chart has that much to give.
+const ROOMY: f32 = 480.0;
+
 /// A plot as they all are: drag to zoom, double-click to reset, values on hover, numbers of three digits on the axes.
 ///
 /// Where the abscissa counts something (`whole`), it has marks at whole numbers alone.
 fn plot<'a>(ui: &Ui, name: &str, x_axis: &'a str, y_axis: &'a str, whole: bool) -> Plot<'a> {
+    let width = ui.available_width();
+    // So many marks as their numbers have room beside each other, and none of them faint.
+    let count = ((width - MARGIN) / MARK).clamp(2.0, 5.0).floor();
     Plot::new(name)
+        .custom_x_axes(vec![AxisHints::new_x().label_spacing(24.0..=32.0)])
+        .custom_y_axes(vec![AxisHints::new_y().label_spacing(10.0..=14.0)])
         .height(theme::CHART)
-        .width(ui.available_width())
+        .width(width)
         .show_background(false)
         .allow_drag(false)
         .allow_scroll(false)
@@ -93,26 +106,37 @@ fn plot<'a>(ui: &Ui, name: &str, x_axis: &'a str, y_axis: &'a str, whole: bool) 
         .boxed_zoom_pointer_button(PointerButton::Primary)
         .grid_color(theme::palette(ui).hairline)
         .set_margin_fraction(vec2(0.02, 0.08))
-        .y_axis_min_width(44.0)
-        .x_grid_spacer(move |input| marks(input, if whole { 1.0 } else { 0.0 }))
-        .y_grid_spacer(|input| marks(input, 0.0))
+        // Charts one below the other begin at the same place.
+        .y_axis_min_width(if width < ROOMY { 44.0 } else { MARGIN })
+        .x_grid_spacer(move |input| marks(input, count, whole))
+        .y_grid_spacer(|input| marks(input, 5.0, false))
         .x_axis_formatter(|mark, _| number::mark(mark.value, mark.step_size))
         .y_axis_formatter(|mark, _| number::mark(mark.value, mark.step_size))
         .label_formatter(move |hover| Some(said(hover, x_axis, y_axis)))
 }
 
-/// About five marks an axis, at multiples of 1, 2 or 5 times a power of ten.
-fn marks(input: GridInput, least: f64) -> Vec<GridMark> {
+/// About so many marks an axis, at multiples of 1, 2 or 5 times a power of ten; at `whole` numbers alone where the axis
+/// has two.
+fn marks(input: GridInput, count: f32, whole: bool) -> Vec<GridMark> {
     let (low, high) = input.bounds;
-    let rough = ((high - low) / 5.0).max(least);
+    let least = if whole && low.ceil() < high.floor() { 1.0 } else { 0.0 };
+    let rough = ((high - low) / f64::from(count)).max(least);
     if !((high - low).is_finite() && high > low) {
         return Vec::new();
     }
+    let at = |step_size: f64| -> Vec<GridMark> {
+        let (first, last) = ((low / step_size).ceil() as i64, (high / step_size).floor() as i64);
+        (first..=last).map(|i| GridMark { value: i as f64 * step_size, step_size }).collect()
+    };
     let power = 10f64.powf(rough.log10().floor());
-    let step_size = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough).unwrap_or(10.0 * power);
-    let first = (low / step_size).ceil() as i64;
-    let last = (high / step_size).floor() as i64;
-    (first..=last).map(|i| GridMark { value: i as f64 * step_size, step_size }).collect()
+    let steps = [0.2, 0.5, 1.0, 2.0, 5.0, 10.0].map(|m| m * power);
+    let wide = steps.iter().position(|s| *s >= rough).unwrap_or(steps.len() - 1);
+    // One mark alone is no scale: then those of the next finer step.
+    let finer = steps[..wide].last().filter(|s| **s >= least);
+    match (at(steps[wide]), finer) {
+        (marks, Some(finer)) if marks.len() < 2 => at(*finer),
+        (marks, _) => marks,
+    }
 }
 
 fn said(hover: &HoverPosition<'_>, x_axis: &str, y_axis: &str) -> String {
@@ -136,13 +160,19 @@ mod tests {
     #[test]
     fn an_axis_has_a_few_round_marks() {
         for (low, high) in [(0.0, 1.0), (-3.0, 4.0), (0.0, 400.0), (1e-6, 3e-6), (-0.11, 0.13)] {
-            let marks = marks(GridInput { bounds: (low, high), base_step_size: 1.0 }, 0.0);
+            let marks = marks(GridInput { bounds: (low, high), base_step_size: 1.0 }, 5.0, false);
             assert!((2..=7).contains(&marks.len()), "{low}..{high}: {marks:?}");
             assert!(marks.iter().all(|m| (low..=high).contains(&m.value)));
         }
-        assert!(marks(GridInput { bounds: (1.0, 1.0), base_step_size: 1.0 }, 0.0).is_empty());
-        let whole = marks(GridInput { bounds: (0.9, 2.1), base_step_size: 1.0 }, 1.0);
+        assert!(marks(GridInput { bounds: (1.0, 1.0), base_step_size: 1.0 }, 5.0, false).is_empty());
+        let whole = marks(GridInput { bounds: (0.9, 2.1), base_step_size: 1.0 }, 5.0, true);
         assert_eq!(whole.iter().map(|m| m.value).collect::<Vec<_>>(), [1.0, 2.0]);
+        // However few there is room for, one alone is no scale.
+        let few = marks(GridInput { bounds: (-0.35, 0.35), base_step_size: 1.0 }, 2.0, false);
+        assert_eq!(few.len(), 3, "{few:?}");
+        // Within the first epoch there is no whole one to mark.
+        let within = marks(GridInput { bounds: (0.05, 0.7), base_step_size: 1.0 }, 5.0, true);
+        assert!(within.len() >= 2, "{within:?}");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use eframe::egui::containers::menu::MenuButton;
-use eframe::egui::{Button, Context, Id, Rect, Role, Ui, WidgetInfo};
+use eframe::egui::{Context, Id, Rect, Role, Ui, WidgetInfo};
 
 use super::picture;
 use super::table::Table;
+use crate::app::controls::small_button;
 use crate::app::{number, theme};
 use crate::chart;
 
@@ -78,7 +79,7 @@ fn put(ctx: &Context, keepsake: Keepsake) {
 
 /// The menu; what was picked in it. Of a table that stands alone there are only the numbers.
 pub(super) fn menu_ui(ui: &mut Ui, title: &str, kinds: &[Kind]) -> Option<Kind> {
-    let button = MenuButton::from_button(Button::new("Save").small());
+    let button = MenuButton::from_button(small_button("Save"));
     let (menu, inner) = button.ui(ui, |ui| {
         let mut picked = None;
         for kind in kinds {

@@ -5,7 +5,7 @@ use super::save::{self, Kind};
 use crate::app::glossary::explain;
 use crate::app::theme::{self, Type};
 
-/// A table of words and numbers: the first column words, the others numbers in even digits.
+/// A table of words and numbers: a column where nothing is a number has words, the others even digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Heads of the columns, with units.
@@ -19,6 +19,12 @@ impl Table {
     pub fn new<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Self {
         Self { head: head.map(str::to_owned).to_vec(), rows: rows.into_iter().map(|r| r.to_vec()).collect() }
     }
+
+    /// Whether no cell of a column begins as a number does, and one begins as a word.
+    fn is_words(&self, column: usize) -> bool {
+        let cells = || self.rows.iter().filter_map(|row| row.get(column)?.chars().next());
+        cells().any(char::is_alphabetic) && !cells().any(|c| c.is_ascii_digit() || "-+<\u{2212}".contains(c))
+    }
 }
 
 /// Draws a table; only the rows that are seen cost anything.
@@ -26,9 +32,8 @@ pub fn table_ui(ui: &mut Ui, name: &str, table: &Table) {
     limited_ui(ui, name, table, theme::CHART + LINE);
 }
 
-/// The same in full height, and to be saved: for a page that scrolls itself.
+/// The same in full height, for a page that scrolls itself.
 pub fn whole_table_ui(ui: &mut Ui, name: &str, table: &Table) {
-    save_table_ui(ui, name, || table.clone());
     limited_ui(ui, name, table, (table.rows.len() + 2) as f32 * LINE);
 }
 
@@ -50,9 +55,10 @@ fn limited_ui(ui: &mut Ui, name: &str, table: &Table, high: f32) {
             builder =
                 builder.column(if i == 0 { Column::remainder().clip(true) } else { Column::auto().at_least(64.0) });
         }
+        let words: Vec<bool> = (0..table.head.len()).map(|i| i == 0 || table.is_words(i)).collect();
         let cell = |ui: &mut Ui, i: usize, text: RichText| {
             let layout =
-                if i == 0 { Layout::left_to_right(Align::Center) } else { Layout::right_to_left(Align::Center) };
+                if words[i] { Layout::left_to_right(Align::Center) } else { Layout::right_to_left(Align::Center) };
             let label = Label::new(text);
             ui.with_layout(layout, |ui| ui.add(if i == 0 { label.truncate() } else { label.extend() })).inner
         };
@@ -68,10 +74,24 @@ fn limited_ui(ui: &mut Ui, name: &str, table: &Table, high: f32) {
             .body(|body| {
                 body.rows(LINE, table.rows.len(), |mut row| {
                     for (i, text) in table.rows[row.index()].iter().enumerate() {
-                        let font = if i == 0 { Type::Body.font() } else { Type::Body.mono() };
+                        let font = if words[i] { Type::Body.font() } else { Type::Body.mono() };
                         row.col(|ui| drop(cell(ui, i, RichText::new(text).font(font))));
                     }
                 });
             });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_without_a_number_has_words() {
+        let row = |cells: [&str; 5]| cells.map(str::to_owned);
+        let rows =
+            [row(["a", "Conv2d", "1.5", "none", "\u{2013}"]), row(["2", "Add", "exact", "\u{2212}3", "\u{2013}"])];
+        let table = Table::new(["", "operation", "SQNR", "change", "empty"], rows);
+        assert_eq!([0, 1, 2, 3, 4].map(|i| table.is_words(i)), [false, true, false, false, false]);
+    }
 }

@@ -4,11 +4,11 @@ use eframe::egui::{RichText, Ui};
 
 use super::by_layer::select;
 use super::clip::decibels;
-use super::{heading, prose};
+use super::{prose, saved_table_ui};
 use crate::app::asked::Asked;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, number_ui, progress_ui};
 use crate::app::number;
-use crate::app::plot::{Curve, Dot, Row, Table, curves_ui, row_ui, scatter_ui, whole_table_ui};
+use crate::app::plot::{Curve, Dot, Row, Table, curves_ui, row_ui, scatter_ui};
 use crate::app::theme::{self, Tone};
 use crate::app::workbench::Workbench;
 use crate::session::{
@@ -192,8 +192,7 @@ fn where_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             );
             prose(ui, &says);
             if let Some(table) = drops(v, view) {
-                heading(ui, "The classes that lose most");
-                whole_table_ui(ui, "classes that lose most", &table);
+                saved_table_ui(ui, "The classes that lose most", &table);
             }
         }
     }
@@ -231,7 +230,7 @@ fn where_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ]
     });
     let head = ["layer", "alone int8: MSE", "alone float: MSE", "alone float: top-1", "SQNR alone", "flips owed"];
-    whole_table_ui(ui, "suspects", &Table::new(head, rows));
+    saved_table_ui(ui, "One layer alone", &Table::new(head, rows));
     let agreement = |a: Option<f64>| a.map_or("none, for top-1 is the same for all".to_owned(), |a| format!("{a:.2}"));
     let [quantized, left] = found.agreement().map(agreement);
     prose(
@@ -263,7 +262,8 @@ fn drops(verdicts: &Verdicts, view: &View) -> Option<Table> {
 
 /// Weights alone against activations alone.
 fn sides_ui(ui: &mut Ui, found: &Sensitivity) {
-    heading(ui, &format!("On {} images, in fake quantization", number::count(found.float.images)));
+    let title =
+        format!("Weights against activations, on {} images in fake quantization", number::count(found.float.images));
     let right = if found.labelled { "top-1" } else { "as float" };
     let row = |name: &str, s: &crate::session::SweepScore| {
         [name.to_owned(), number::percent(s.top1()), number::number(s.logit_mse())]
@@ -274,7 +274,7 @@ fn sides_ui(ui: &mut Ui, found: &Sensitivity) {
         row("activations alone quantized", &found.activations),
         row("all quantized", &found.int8),
     ];
-    whole_table_ui(ui, "weights against activations", &Table::new(["", right, "logit MSE"], rows));
+    saved_table_ui(ui, &title, &Table::new(["", right, "logit MSE"], rows));
 }
 
 fn repairs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -395,7 +395,6 @@ fn done_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     if view.repairs.is_empty() {
         return;
     }
-    heading(ui, "Done");
     let percent = |a: Option<f64>| a.map_or(number::NONE.to_owned(), number::percent);
     let rows = view.repairs.iter().map(|r| {
         let change = match (r.before, r.after) {
@@ -405,7 +404,7 @@ fn done_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         [r.title.clone(), percent(r.before), percent(r.after), change, number::seconds(r.seconds)]
     });
     let head = ["repair", "int8 before", "int8 after", "change", "took"];
-    whole_table_ui(ui, "repairs", &Table::new(head, rows));
+    saved_table_ui(ui, "Repairs done", &Table::new(head, rows));
     let can = view.allows(CommandKind::UndoRepair);
     if ui.add_enabled(can, eframe::egui::Button::new("Undo the last repair")).clicked() {
         bench.ask(Command::UndoRepair);
@@ -468,7 +467,7 @@ fn promise_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ]
     });
     let head = ["", "model", "accuracy", "against float", "weights", "one image", ""];
-    whole_table_ui(ui, "models tried", &Table::new(head, rows));
+    saved_table_ui(ui, "Models tried", &Table::new(head, rows));
 }
 
 fn calibration_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {

@@ -2,10 +2,10 @@ use eframe::egui::{RichText, Ui};
 
 use super::clip::decibels;
 use super::result::micros;
-use super::{heading, prose};
+use super::{prose, saved_table_ui};
 use crate::app::controls::{banner_ui, progress_ui};
 use crate::app::number;
-use crate::app::plot::{Row, Table, row_ui, whole_table_ui};
+use crate::app::plot::{Row, Table, row_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::session::{LayerCost, LayerError, Step, View};
@@ -50,8 +50,8 @@ pub(super) fn errors_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         tone: Tone::Int8,
         marks: Vec::new(),
     };
-    let sqnr = row_ui(ui, "Signal over noise, layer by layer", &row(|e| e.sqnr_db, "SQNR, dB"), chosen);
-    let cosine = row_ui(ui, "Cosine, one minus", &row(|e| 1.0 - e.cosine, "1 \u{2212} cosine"), chosen);
+    let sqnr = row_ui(ui, "Signal over noise, layer by layer, dB", &row(|e| e.sqnr_db, "SQNR, dB"), chosen);
+    let cosine = row_ui(ui, "One minus cosine, layer by layer", &row(|e| 1.0 - e.cosine, "1 \u{2212} cosine"), chosen);
     if let Some(i) = sqnr.or(cosine) {
         select(bench, view, &errors[i].name);
     }
@@ -59,12 +59,11 @@ pub(super) fn errors_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         let text = format!("{}: SQNR {}, cosine {:.5}", error.name, decibels(error.sqnr_db), error.cosine);
         ui.label(RichText::new(text).font(Type::Body.strong()).color(theme::palette(ui).strong));
     }
-    heading(ui, "The largest errors");
     let mut worst: Vec<&LayerError> = errors.iter().collect();
     worst.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
     let rows = worst.into_iter().take(WORST);
     let rows = rows.map(|e| [e.name.clone(), e.op.to_owned(), decibels(e.sqnr_db), format!("{:.5}", e.cosine)]);
-    whole_table_ui(ui, "largest errors", &Table::new(["layer", "operation", "SQNR", "cosine"], rows));
+    saved_table_ui(ui, "The largest errors", &Table::new(["layer", "operation", "SQNR", "cosine"], rows));
     prose(ui, "The tab Graph shows the same on the cards: Cards say, Error.");
 }
 
@@ -96,10 +95,9 @@ pub(super) fn times_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         tone: Tone::Int8,
         marks: costs.iter().map(|c| c.floor_us.unwrap_or(f64::NAN)).collect(),
     };
-    if let Some(i) = row_ui(ui, "Time of one image, layer by layer", &row, chosen) {
+    if let Some(i) = row_ui(ui, "Time of one image, layer by layer, \u{b5}s", &row, chosen) {
         select(bench, view, &costs[i].time.name);
     }
-    heading(ui, "The longest");
     let mut longest: Vec<&LayerCost> = costs.iter().collect();
     longest.sort_by(|a, b| b.time.micros.total_cmp(&a.time.micros));
     let rows = longest.into_iter().take(WORST).map(|c| {
@@ -113,7 +111,7 @@ pub(super) fn times_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ]
     });
     let head = ["layer", "operation", "MACs", "measured", "floor", "of all"];
-    whole_table_ui(ui, "longest layers", &Table::new(head, rows));
+    saved_table_ui(ui, "The longest layers", &Table::new(head, rows));
     prose(ui, "The tab Graph shows the same on the cards: Cards say, Time.");
 }
 

@@ -13,6 +13,10 @@ use crate::app::workbench::Workbench;
 use crate::session::{ObserverView, SampleScore, Stage, Step, View};
 
 const LINE: f32 = 28.0;
+/// Widest that a node's name is: its figures stand near it.
+const NAME: f32 = 280.0;
+/// Room of the table's scroll bar.
+const BAR: f32 = 12.0;
 /// Height from which the curves of all layers stand above the table; below, they scroll with the plots.
 const TALL: f32 = 500.0;
 
@@ -159,14 +163,22 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         TableBuilder::new(ui)
             .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink(false)
-            .column(Column::remainder().clip(true))
+            .column(Column::remainder().at_most(NAME).clip(true))
             .column(Column::exact(44.0))
             .column(Column::exact(48.0))
             .column(Column::exact(44.0))
-            .column(Column::exact(50.0))
+            // The bar floats over its right edge.
+            .column(Column::exact(50.0 + BAR))
             .header(LINE, |mut header| {
                 for (head, by) in HEADS {
-                    header.col(|ui| head_ui(ui, head, by, &mut order));
+                    let figure = matches!(head, "min" | "max" | "moved");
+                    let align = if figure { right() } else { Layout::left_to_right(Align::Center) };
+                    header.col(|ui| {
+                        ui.with_layout(align, |ui| {
+                            ui.add_space(if head == "moved" { BAR } else { 0.0 });
+                            head_ui(ui, head, by, &mut order);
+                        });
+                    });
                 }
             })
             .body(|body| {
@@ -182,9 +194,12 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                         let (rect, _) = ui.allocate_exact_size(vec2(44.0, LINE), Sense::hover());
                         spark_ui(ui, Rect::from_center_size(rect.center(), vec2(44.0, LINE - 8.0)), &row.batches);
                     });
-                    for text in [number::number(row.min.into()), number::number(row.max.into()), percent(moved(row))] {
+                    let figures = [number::number(row.min.into()), number::number(row.max.into()), percent(moved(row))];
+                    for (i, text) in figures.into_iter().enumerate() {
                         line.col(|ui| {
-                            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                            ui.with_layout(right(), |ui| {
+                                // Under the words of the heads, which are buttons.
+                                ui.add_space(theme::GRID + if i == 2 { BAR } else { 0.0 });
                                 ui.label(RichText::new(text).font(Type::Body.mono()));
                             });
                         });
@@ -193,6 +208,10 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             });
     });
     bench.calibrate.order = order;
+}
+
+fn right() -> Layout {
+    Layout::right_to_left(Align::Center)
 }
 
 const HEADS: [(&str, Option<(Order, &str)>); 5] = [

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use eframe::egui::{Button, RichText, Ui};
+use eframe::egui::{Button, Label, RichText, Ui};
 
 use super::prose;
 use crate::app::controls::{banner_ui, figure_ui, figures_ui, number_ui, primary_ui};
@@ -166,6 +166,7 @@ pub(in crate::app) fn levels(q: QParams) -> Levels {
         first: f64::from(q.dequantize(0)),
         last: f64::from(q.dequantize(q.qmax)),
         count: usize::from(q.qmax) + 1,
+        all: true,
         tone: Tone::Int8,
     }
 }
@@ -206,10 +207,10 @@ pub(in crate::app) fn decibels(sqnr: f64) -> String {
 pub(in crate::app) fn figures_small_ui(ui: &mut Ui, figures: &[(&str, &str)]) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.x = theme::PADDING;
         for (name, value) in figures {
             let name = RichText::new(*name).font(Type::Small.font()).color(p.weak);
             figure_ui(ui, name, RichText::new(*value).font(Type::Title.strong()).color(p.strong), 0.0);
-            ui.add_space(theme::GAP);
         }
     });
 }
@@ -276,9 +277,13 @@ fn decide_ui(
                 set(bench, &observer.name, None);
             }
             let ink = Tone::Observed.ink(theme::palette(ui).dark);
-            ui.label(RichText::new("set by hand").font(Type::Small.strong()).color(ink));
+            let by_hand = RichText::new("set by hand").font(Type::Small.strong()).color(ink);
+            ui.add(Label::new(by_hand).extend());
         }
     });
+    if fixed && !can {
+        prose(ui, "Later steps stand on this range: return to here, above, to change it.");
+    }
 }
 
 fn set(bench: &mut Workbench, node: &str, range: Option<Range>) {

@@ -3,7 +3,7 @@ use eframe::egui::{Ui, vec2};
 use super::{prose, runs};
 use crate::app::controls::{banner_ui, choice_ui, progress_ui};
 use crate::app::number;
-use crate::app::plot::{BarItem, Table, bars_beside_ui, whole_table_ui};
+use crate::app::plot::{BarItem, Table, bars_beside_ui};
 use crate::app::theme::{self, Tone};
 use crate::app::workbench::Workbench;
 use crate::session::{FileSizes, ModelConfig, ModelId, Probe, PublishedSizes, View, file_sizes, published_sizes};
@@ -104,8 +104,7 @@ fn compare_ui(ui: &mut Ui, screen: &mut CompareScreen) {
     charts_ui(ui, &screen.rows);
     if !screen.rows.is_empty() {
         ui.add_space(theme::GAP);
-        super::heading(ui, "All sizes, KB");
-        whole_table_ui(ui, "All sizes", &table(&screen.rows));
+        super::saved_table_ui(ui, "All sizes, KB", &table(&screen.rows));
         ui.add_space(theme::GAP);
         notes_ui(ui, &screen.rows);
     }

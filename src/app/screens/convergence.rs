@@ -1,5 +1,6 @@
 use eframe::egui::{RichText, Ui};
 
+use super::qat::of_hundred;
 use super::{halves_ui, stacked};
 use crate::app::number;
 use crate::app::plot::{Curve, curves_ui};
@@ -19,12 +20,12 @@ fn moved_ui(ui: &mut Ui, view: &View) {
     let dark = theme::palette(ui).dark;
     let curve = |name: &str, pick: fn(&crate::session::Moved) -> f64, i| Curve {
         name: name.to_owned(),
-        points: found.batches.iter().enumerate().map(|(b, m)| [b as f64 + 2.0, pick(m)]).collect(),
+        points: found.batches.iter().enumerate().map(|(b, m)| [b as f64 + 2.0, 100.0 * pick(m)]).collect(),
         color: theme::series(i, dark),
         dashed: i == 1,
     };
     let curves = [curve("all, mean", |m| m.mean, 0), curve("farthest", |m| m.largest, 1)];
-    curves_ui(ui, "How far a batch moved the ranges", "batch", "of their width", &curves, number::percent);
+    curves_ui(ui, "How far a batch moved the ranges", "batch", "of their width, %", &curves, of_hundred);
     let (tone, text) = match (found.batches.last(), found.settled) {
         (None, _) => (None, "The first batch sets the ranges.".to_owned()),
         (Some(_), true) => (Some(Tone::Int8), "Settled: more images hardly move the ranges.".to_owned()),
@@ -53,7 +54,7 @@ fn worth_ui(ui: &mut Ui, view: &View) {
     };
     let int8 = Curve {
         name: "int8".to_owned(),
-        points: view.if_converted.iter().map(|c| [c.images as f64, c.accuracy]).collect(),
+        points: view.if_converted.iter().map(|c| [c.images as f64, 100.0 * c.accuracy]).collect(),
         color: Tone::Int8.ink(dark),
         dashed: false,
     };
@@ -64,7 +65,7 @@ fn worth_ui(ui: &mut Ui, view: &View) {
     };
     if let Some(float) = float {
         let ends = [first.images, last.images.max(first.images + 1)];
-        let points = ends.map(|x| [x as f64, float]).to_vec();
+        let points = ends.map(|x| [x as f64, 100.0 * float]).to_vec();
         curves.push(Curve {
             name: "float, all held out".to_owned(),
             points,
@@ -72,7 +73,7 @@ fn worth_ui(ui: &mut Ui, view: &View) {
             dashed: true,
         });
     }
-    curves_ui(ui, "Accuracy if converted now", "images seen", "accuracy", &curves, number::percent);
+    curves_ui(ui, "Accuracy if converted now", "images seen", "accuracy, %", &curves, of_hundred);
     let text = format!("{} on {} held-out images.", number::percent(last.accuracy), number::count(last.sample));
     ui.label(RichText::new(text).font(Type::Small.font()).color(theme::palette(ui).weak));
 }

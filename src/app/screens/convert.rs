@@ -31,7 +31,10 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         | None => {
             prose(
                 ui,
-                "Weights become int8, activations uint8 with the scales that calibration found. Then the model is saved, read back from its file, and measured: accuracy, bytes, milliseconds.",
+                &format!(
+                    "Weights become int8, activations uint8 with the scales that {} found. Then the model is saved, read back from its file, and measured: accuracy, bytes, milliseconds.",
+                    if bench.choices.by_qat { "training" } else { "calibration" }
+                ),
             );
             return;
         }

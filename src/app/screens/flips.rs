@@ -54,7 +54,7 @@ pub(super) fn flips_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     if classes.len() < labels.len() {
         prose(ui, &format!("The {} of {} classes that int8 gets wrong most often.", classes.len(), labels.len()));
     }
-    prose(ui, "A row is what the images are, a column what they are named; the root of its share makes a cell strong.");
+    prose(ui, "A row is what the images are, a column what they are named; the stronger a cell, the larger its share.");
     heading(ui, &format!("{} images flipped: right in float, wrong in int8", number::count(found.flipped.len())));
     prose(ui, &format!("{} went the other way.", number::count(found.gained)));
     if found.flipped.is_empty() {

@@ -2,7 +2,7 @@ use eframe::egui::{Align, Label, Layout, RichText, Sense, Ui};
 use egui_extras::{Column, TableBuilder};
 
 use super::site::site_ui;
-use super::{graphs, halves_ui, prose, warnings_ui};
+use super::{graphs, halves_ui, prose, titled_ui, warnings_ui};
 use crate::app::controls::layer_name_ui;
 use crate::app::glossary::label_ui;
 use crate::app::number;
@@ -12,6 +12,11 @@ use crate::app::workbench::Workbench;
 use crate::session::{FuseReport, FusionProof, Stage, Step, View};
 
 const LINE: f32 = 24.0;
+/// Widths of the table's columns: the switch, a name at most, a pattern at least, how far its output moved.
+const SWITCH: f32 = 28.0;
+const NAME: f32 = 240.0;
+const PATTERN: f32 = 120.0;
+const MOVED: f32 = 76.0;
 /// Width from which the selected site stands beside the table.
 const SIDE_BY_SIDE: f32 = 600.0;
 
@@ -38,7 +43,7 @@ pub(super) fn fuse_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         return;
     };
     let rows = rows(report, proof);
-    proof_ui(ui, &rows, report.sites.len(), proof, warnings.is_empty());
+    proof_ui(ui, report.sites.len(), proof, warnings.is_empty());
     warnings_ui(ui, warnings);
     let room = ui.available_height();
     let table_room = (room * 0.5).clamp(96.0, 380.0);
@@ -86,11 +91,10 @@ fn rows(report: &FuseReport, proof: &FusionProof) -> Vec<Row> {
     sites.chain(refusals).collect()
 }
 
-fn proof_ui(ui: &mut Ui, rows: &[Row], sites: usize, proof: &FusionProof, proved: bool) {
+fn proof_ui(ui: &mut Ui, sites: usize, proof: &FusionProof, proved: bool) {
     let p = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(format!("{sites} sites fused")).font(Type::Body.strong()).color(p.strong));
-        save_table_ui(ui, "Fusions", || whole(rows));
         if proof.relative.is_nan() {
             let text = "The output is not a number, before fusing or after it: nothing is proved.";
             ui.label(RichText::new(text).color(Tone::Trouble.ink(p.dark)));
@@ -124,16 +128,21 @@ fn whole(rows: &[Row]) -> Table {
 fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> {
     let mut clicked = None;
     let p = theme::palette(ui);
+    titled_ui(ui, "Every site", |ui| save_table_ui(ui, "Fusions", || whole(rows)));
+    // Names take what they need; why something did not fuse is long.
+    let room = ui.available_width() - SWITCH - MOVED - 3.0 * theme::GAP;
+    let name = (room - PATTERN).clamp(80.0, NAME);
+    let pattern = (room - name).max(PATTERN);
     ui.push_id("fusions", |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         TableBuilder::new(ui)
             .sense(Sense::hover())
             .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink(false)
-            .column(Column::exact(28.0))
-            .column(Column::remainder().at_least(80.0).clip(true))
-            .column(Column::exact(120.0).clip(true))
-            .column(Column::exact(76.0).clip(true))
+            .column(Column::exact(SWITCH))
+            .column(Column::exact(name).clip(true))
+            .column(Column::exact(pattern).clip(true))
+            .column(Column::exact(MOVED).clip(true))
             .header(LINE, |mut header| {
                 for head in ["", "layer", "pattern, or why not", "largest |\u{394}|"] {
                     header.col(|ui| {

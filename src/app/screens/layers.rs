@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use eframe::egui::{Align, Label, Layout, RichText, Role, TextEdit, Ui, WidgetInfo};
+use eframe::egui::{Align, Align2, Label, Layout, RichText, Role, TextEdit, Ui, WidgetInfo};
 use egui_extras::{Column, TableBuilder};
 
 use super::prose;
@@ -21,7 +21,9 @@ const LEAST: f32 = 240.0;
 
 /// As wide as the table must be to show what is prepared, and then the operations too.
 const WIDE: f32 = 660.0;
-const WIDEST: f32 = 820.0;
+const WIDEST: f32 = 880.0;
+/// Widest that a name's column is: what is chosen for a layer stands near its name.
+const NAME: f32 = 280.0;
 
 /// Which layers the table shows.
 #[derive(Debug, Default)]
@@ -85,8 +87,8 @@ pub(super) fn layers_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, room: f
 
 fn search_ui(ui: &mut Ui, bench: &mut Workbench, prepared: Option<&Graph>) {
     ui.horizontal(|ui| {
-        let field = TextEdit::singleline(&mut bench.prepare.search).hint_text("search by name or operation");
-        let field = ui.add(field.desired_width(220.0));
+        let field = TextEdit::singleline(&mut bench.prepare.search).hint_text("Search by name or operation");
+        let field = ui.add(field.desired_width(220.0).align(Align2::LEFT_CENTER));
         field.widget_info(|| WidgetInfo::labeled(Role::TextInput, true, "Search layers"));
         let count = bench.choices.qconfig.overrides.len();
         ui.checkbox(&mut bench.prepare.own, format!("only those of their own ({count})"));
@@ -121,21 +123,22 @@ fn whole(bench: &Workbench, prepared: Option<&Graph>) -> Table {
 fn table_ui(ui: &mut Ui, bench: &mut Workbench, layers: &[Layer], prepared: Option<&Graph>, height: f32) {
     let weak = theme::palette(ui).weak;
     // What is to know of a layer gives way to what is to choose for it.
-    let wide = ui.available_width() >= WIDE;
-    let widest = ui.available_width() >= WIDEST;
+    let room = ui.available_width();
+    let (wide, widest) = (room >= WIDE, room >= WIDEST);
     ui.push_id("layers", |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
         let mut table = TableBuilder::new(ui)
             .cell_layout(Layout::left_to_right(Align::Center))
             .auto_shrink([false, true])
             .max_scroll_height(height - LINE)
-            .column(Column::remainder().at_least(104.0).clip(true));
+            .column(Column::remainder().at_least(104.0).at_most(NAME).clip(true));
         if widest {
-            table = table.column(Column::exact(104.0).clip(true));
+            table = table.column(Column::exact(136.0).clip(true));
         }
         table = table.column(Column::exact(128.0)).column(Column::exact(124.0)).column(Column::exact(92.0));
         if wide {
-            table = table.column(Column::exact(128.0).clip(true));
+            // As wide as the longest that an observer has to say, where the names leave so much.
+            table = table.column(Column::exact((room - WIDE + 128.0).clamp(128.0, 184.0)).clip(true));
         }
         let heads = [("layer", true), ("operation", widest), ("output", true), ("weight", true), ("bits", true)];
         let heads = heads.into_iter().chain([("prepared", wide)]).filter(|(_, shown)| *shown);

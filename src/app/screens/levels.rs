@@ -3,7 +3,7 @@ use egui_extras::{Column, TableBuilder};
 
 use super::by_layer::select;
 use super::clip::{decibels, figures_small_ui};
-use super::{halves_ui, heading, prose, stacked};
+use super::{halves_ui, heading, prose, stacked, titled_ui};
 use crate::app::controls::layer_name_ui;
 use crate::app::glossary::label_ui;
 use crate::app::number;
@@ -39,7 +39,7 @@ pub(super) fn weights_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, report
     // Left in float: as many bytes as before.
     let float = report.float.iter().map(|l| Layer { name: &l.name, float: l.bytes, int8: l.bytes, sqnr_db: None });
     let layers: Vec<Layer<'_>> = int8.chain(float).collect();
-    save_table_ui(ui, "Weights by layer", || whole(&layers));
+    titled_ui(ui, "Weights by layer", |ui| save_table_ui(ui, "Weights by layer", || whole(&layers)));
     if ui.available_width() < SIDE_BY_SIDE {
         table_ui(ui, bench, view, &layers, 320.0);
         layer_ui(ui, bench, view, &layers);
@@ -83,6 +83,7 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, layers: &[Layer<'_>
                     header.col(|ui| {
                         let align = if i == 0 { Layout::left_to_right(Align::Center) } else { right() };
                         ui.with_layout(align, |ui| {
+                            ui.add_space(if i == 3 { 12.0 } else { 0.0 });
                             label_ui(ui, RichText::new(head).font(Type::Small.font()).color(p.weak))
                         });
                     });
@@ -167,9 +168,9 @@ fn layer_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, layers: &[Layer<'_>
     let half =
         (4..=8).map(|bits| 1_i16 << (bits - 1)).find(|half| i16::from(least) >= -half && i16::from(most) < *half);
     let half = f64::from(bits_half(view, layer.name).or(half).unwrap_or(128));
-    let levels =
-        Levels { first: -half * scale, last: (half - 1.0) * scale, count: 2 * half as usize, tone: Tone::Int8 };
-    let title = format!("Channel {channel}: float weights over int8 levels");
+    let (first, last, count) = (-half * scale, (half - 1.0) * scale, 2 * half as usize);
+    let levels = Levels { first, last, count, all: true, tone: Tone::Int8 };
+    let title = format!("Channel {channel} over int8's levels");
     levels_ui(ui, &title, "weight", &histogram, levels);
     let (signal, noise) = weights.iter().zip(&int8.data[channel * per..]).fold((0.0, 0.0), |(s, n), (w, q)| {
         let lost = f64::from(*w) - f64::from(*q) * scale;

@@ -27,11 +27,12 @@ mod site;
 mod stubs;
 mod weights;
 
-use eframe::egui::{self, Button, RichText, ScrollArea, Ui};
+use eframe::egui::{self, Align, Button, Label, Layout, RichText, ScrollArea, Ui, vec2};
 
 use super::controls::{banner_ui, primary_ui};
 use super::glossary::{label_ui, words_ui};
-use super::theme::{self, Tone};
+use super::plot::{Table, save_table_ui, whole_table_ui};
+use super::theme::{self, Tone, Type};
 use super::workbench::{Place, Workbench};
 use crate::session::{Command, Stage, Step, View, Warning, ships_weights};
 
@@ -288,6 +289,24 @@ fn halves_ui(ui: &mut Ui, draw: impl FnOnce(&mut Ui, &mut Ui)) {
 /// One above the other from the left: text is not stretched to the column's width.
 fn stacked(ui: &mut Ui, draw: impl FnOnce(&mut Ui)) {
     ui.with_layout(egui::Layout::top_down(egui::Align::Min), draw);
+}
+
+/// A heading with a small button at the line's end.
+fn titled_ui(ui: &mut Ui, text: &str, button: impl FnOnce(&mut Ui)) {
+    let line = vec2(ui.available_width(), theme::ROW);
+    ui.allocate_ui_with_layout(line, Layout::right_to_left(Align::Center), |ui| {
+        button(ui);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            let text = RichText::new(text).font(Type::Body.strong()).color(theme::palette(ui).strong);
+            ui.add(Label::new(text).truncate());
+        });
+    });
+}
+
+/// A table under its title, to be saved.
+fn saved_table_ui(ui: &mut Ui, title: &str, table: &Table) {
+    titled_ui(ui, title, |ui| save_table_ui(ui, title, || table.clone()));
+    whole_table_ui(ui, title, table);
 }
 
 /// A small heading within a screen.

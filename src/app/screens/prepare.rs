@@ -90,13 +90,23 @@ fn choices_ui(ui: &mut Ui, bench: &mut Workbench) {
         true => "Training follows moving averages of each batch's extremes, whatever observer is chosen.",
         false => watches(choices.qconfig.activation.observer),
     };
-    let text = format!("{} {watches}", about(choices.qconfig.name));
+    let scales = match choices.qconfig.weight.observer {
+        ObserverKind::MinMax => "weights have one scale a layer",
+        _ => "weights have a scale a channel",
+    };
+    let text = format!("{}; {scales}. {watches}", about(choices.qconfig.name));
     prose(ui, &text);
 }
 
 fn named(ui: &mut Ui, name: &str, draw: impl FnOnce(&mut Ui)) {
     label_ui(ui, RichText::new(name).color(theme::palette(ui).weak));
-    ui.horizontal_wrapped(draw);
+    // The line is as high as a choice in its frame, its controls as high as ever.
+    let control = std::mem::replace(&mut ui.spacing_mut().interact_size.y, theme::CHOICE);
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().interact_size.y = control;
+        draw(ui);
+    });
+    ui.spacing_mut().interact_size.y = control;
     ui.end_row();
 }
 
@@ -115,10 +125,9 @@ fn capital(observer: ObserverKind) -> &'static str {
 fn about(backend: Backend) -> &'static str {
     match backend {
         Backend::X86 | Backend::Fbgemm => {
-            "Activations are laid out for 0\u{2026}127, so that no sum overflows on CPUs without VNNI; weights per channel."
+            "Activations are laid out for 0\u{2026}127, so that no sum overflows on CPUs without VNNI"
         }
-        Backend::Onednn => "Activations at 0\u{2026}255, weights per channel.",
-        Backend::Qnnpack => "Activations at 0\u{2026}255, weights with one scale a layer.",
+        Backend::Onednn | Backend::Qnnpack => "Activations are laid out for 0\u{2026}255",
     }
 }
 

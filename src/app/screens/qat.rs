@@ -166,10 +166,10 @@ fn curves(ui: &mut Ui, view: &View) {
             }
             TrainEvent::Epoch(report) => {
                 let at = report.epoch as f64 + 1.0;
-                right.push([at, report.train.accuracy()]);
+                right.push([at, 100.0 * report.train.accuracy()]);
                 if let Some(score) = &report.valid {
                     held_out.push([at, score.loss]);
-                    held_out_right.push([at, score.accuracy()]);
+                    held_out_right.push([at, 100.0 * score.accuracy()]);
                 }
             }
             TrainEvent::Ranges(_) | TrainEvent::Frozen { .. } => {}
@@ -182,9 +182,14 @@ fn curves(ui: &mut Ui, view: &View) {
     curves_marked_ui(ui, "Loss", ["epoch", "loss"], &curves, &marks, number::number);
     if !right.is_empty() {
         let curves = [curve("train", right, 0), curve("held-out", held_out_right, 1)];
-        curves_marked_ui(ui, "Accuracy, fake-quantized", ["epoch", "accuracy"], &curves, &marks, number::percent);
+        curves_marked_ui(ui, "Accuracy, fake-quantized", ["epoch", "accuracy, %"], &curves, &marks, of_hundred);
     }
     curves_marked_ui(ui, "Learning rate", ["epoch", "rate"], &[curve("rate", rate, 0)], &marks, number::number);
+}
+
+/// A percentage that is drawn as one.
+pub(super) fn of_hundred(percent: f64) -> String {
+    number::percent(percent / 100.0)
 }
 
 /// Where something stands still from.
@@ -212,6 +217,7 @@ pub(super) fn converted_ui(ui: &mut Ui, view: &View) {
     };
     let accuracy = |a: Option<f64>| a.map_or(number::NONE.to_owned(), number::percent);
     let [fake, int8, torch] = [qat.accuracy, int8, qat.as_pytorch].map(accuracy);
+    ui.add_space(theme::GAP);
     let mut figures = vec![
         ("accuracy, fake-quantized", fake.as_str(), Some(Tone::FakeQuantized)),
         ("accuracy, int8", int8.as_str(), Some(Tone::Int8)),

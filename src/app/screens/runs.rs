@@ -8,7 +8,7 @@ use egui_extras::{Column, TableBuilder};
 use super::{heading, prose};
 use crate::app::actions::Given;
 use crate::app::browse::Field;
-use crate::app::controls::{banner_ui, path_ui, primary_ui};
+use crate::app::controls::{banner_ui, path_ui, primary_ui, small_ui};
 use crate::app::fonts;
 use crate::app::glossary::label_ui;
 use crate::app::number;
@@ -168,14 +168,19 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
             builder = builder.column(match i {
                 0 => Column::exact(24.0),
                 3 => Column::remainder().clip(true).at_least(96.0),
+                4..=5 => Column::exact(56.0),
+                6 => Column::exact(68.0),
                 10 => Column::exact(64.0),
                 _ => Column::auto(),
             });
         }
         builder
             .header(LINE, |mut row| {
-                for (_, name) in head {
-                    row.col(|ui| drop(label_ui(ui, RichText::new(name).font(Type::Small.font()).color(weak))));
+                for (i, name) in head {
+                    row.col(|ui| {
+                        let text = RichText::new(name).font(Type::Small.font()).color(weak);
+                        ui.with_layout(aligned(i), |ui| label_ui(ui, text));
+                    });
                 }
             })
             .body(|body| {
@@ -184,10 +189,13 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
                     row.col(|ui| pick_ui(ui, run, picked));
                     for (i, text) in cells(run).into_iter().enumerate().filter(|(i, _)| shown(*i + 1)) {
                         let font = if i == 1 || i == 2 { Type::Body.font() } else { Type::Body.mono() };
-                        row.col(|ui| drop(ui.add(Label::new(RichText::new(text).font(font)).extend())));
+                        row.col(|ui| {
+                            let label = Label::new(RichText::new(text).font(font)).extend();
+                            ui.with_layout(aligned(i + 1), |ui| ui.add(label));
+                        });
                     }
                     row.col(|ui| {
-                        let button = ui.small_button("Open");
+                        let button = small_ui(ui, "Open");
                         let name = format!("Open what run {} was made by", run.number);
                         button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
                         if button.on_hover_text("Open the model, images and choices of this run").clicked() {
@@ -198,6 +206,14 @@ fn table_ui(ui: &mut Ui, screen: &mut RunsScreen) -> Option<PathBuf> {
             });
     });
     again
+}
+
+/// Accuracies and their difference end at one place, to be compared.
+fn aligned(column: usize) -> Layout {
+    match column {
+        4..=6 => Layout::right_to_left(Align::Center),
+        _ => Layout::left_to_right(Align::Center),
+    }
 }
 
 fn pick_ui(ui: &mut Ui, run: &KeptRun, picked: &mut BTreeSet<usize>) {
@@ -243,7 +259,8 @@ fn choices(run: &Run) -> String {
     let method = if run.recipe.method.is_ptq() { "PTQ" } else { "QAT" };
     let mut said = vec![method.to_owned(), config.name.to_string(), config.activation.observer.title().to_lowercase()];
     if !config.overrides.is_empty() {
-        said.push(format!("{} layers otherwise", config.overrides.len()));
+        let count = config.overrides.len();
+        said.push(format!("{count} {} otherwise", if count == 1 { "layer" } else { "layers" }));
     }
     said.join(", ")
 }

@@ -110,6 +110,8 @@ fn crossings_ui(ui: &mut Ui, bench: &Workbench, found: &[Crossing]) -> Option<St
                 ui.set_width(ui.available_width());
                 ui.horizontal(|ui| {
                     let name = RichText::new(&crossing.node).font(Type::Body.strong());
+                    // Its letters stand above those below it.
+                    ui.spacing_mut().button_padding.x = 0.0;
                     if ui.selectable_label(selected, name).on_hover_text("Show it in the graph").clicked() {
                         picked = Some(crossing.node.clone());
                     }

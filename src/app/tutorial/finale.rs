@@ -76,7 +76,7 @@ fn of_planted(view: &View, qat: bool) -> Result<(&Measured, &Recipe, [f64; 2]), 
         WeightsChoice::Automatic | WeightsChoice::Train => false,
     };
     if !is {
-        return Err("The planted model is not open: the button above opens it.".to_owned());
+        return Err("The planted model is not open: the button below opens it.".to_owned());
     }
     let (measured, recipe) = measured(view, qat)?;
     let [Some(float), Some(int8)] = [measured.float.accuracy, measured.int8.accuracy] else {
@@ -178,7 +178,7 @@ fn is_planted(recipe: &Recipe, layer: &str) -> bool {
 }
 
 pub(super) fn range_planted(view: &View, progress: &Progress) -> Verdict {
-    let Some(layer) = planted(progress) else { return no("No range was planted yet: the button above does it.") };
+    let Some(layer) = planted(progress) else { return no("No range was planted yet: the button below does it.") };
     let (measured, recipe) = measured(view, false)?;
     if !is_planted(recipe, layer) {
         return no("The model that was measured has no wrong range: plant one, then run all steps.");

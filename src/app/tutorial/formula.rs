@@ -187,8 +187,8 @@ fn weight(found: &mut Numbers, view: &View, selection: &Selection, qconfig: &QCo
     let Some((node, weight)) = layer.and_then(|node| Some((node, node.op.weight()?.float()?))) else { return };
     let spec: WeightSpec = qconfig.weight_of(&node.name).unwrap_or(qconfig.weight);
     let (of, name) = match spec.observer {
-        ObserverKind::MinMax => (Some(weight.clone()), "all"),
-        _ => (channel(weight, 0), "0"),
+        ObserverKind::MinMax => (Some(weight.clone()), "all channels"),
+        _ => (channel(weight, 0), "channel 0"),
     };
     let Some(of) = of else { return };
     let Ok(int8) = quantize_weight(&node.name, &of, spec) else { return };

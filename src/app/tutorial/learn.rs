@@ -1,6 +1,6 @@
 //! The overview below the steps: both paths, the finales, and how far one is.
 
-use eframe::egui::{self, Label, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, pos2, vec2};
+use eframe::egui::{self, Align, Label, Layout, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, pos2, vec2};
 
 use super::lessons::{Lesson, Path, lessons};
 use super::panel::next_of;
@@ -16,19 +16,21 @@ const CARD: f32 = 300.0;
 pub(in crate::app) fn learn_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.set_max_width(ui.available_width() - theme::PADDING);
-        intro_ui(ui, bench, view);
+        let resumed = intro_ui(ui, bench, view);
         let room = ui.available_width();
         let columns = (((room + theme::PADDING) / (CARD + theme::PADDING)) as usize).clamp(1, 3);
         let width = ((room - theme::PADDING * (columns - 1) as f32) / columns as f32).min(460.0);
         let mut open = None;
         let shown: Vec<Path> = Path::ALL.into_iter().filter(|path| path.lessons().count() > 0).collect();
-        // One button leads on: that of the first path with something left to do.
+        // One button leads on: where there is nothing to resume, that of the first path with something left to do.
         let next = shown.iter().copied().find(|path| next_of(*path, &bench.memory.tutorial.done).is_some());
+        let next = next.filter(|_| !resumed);
         for row in shown.chunks(columns) {
+            let lines = row.iter().map(|path| path.lessons().count()).max().unwrap_or(0);
             ui.horizontal_top(|ui| {
                 ui.spacing_mut().item_spacing.x = theme::PADDING;
                 for path in row {
-                    open = path_ui(ui, bench, *path, width, next == Some(*path)).or(open);
+                    open = path_ui(ui, bench, *path, (width, lines), next == Some(*path)).or(open);
                 }
             });
             ui.add_space(theme::GAP);
@@ -39,7 +41,8 @@ pub(in crate::app) fn learn_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) 
     });
 }
 
-fn intro_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
+/// What the lessons are about, and the one that was left; whether there is one.
+fn intro_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) -> bool {
     let p = theme::palette(ui);
     let (model, data) = view.recipe.as_ref().map_or(("", "the sample".to_owned()), |r| {
         let data = match &r.data {
@@ -57,7 +60,9 @@ fn intro_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ui.add(Label::new(RichText::new(text).color(p.weak)).wrap());
     });
     let at = bench.memory.tutorial.at.clone();
-    let resumed = lessons().iter().position(|lesson| Some(lesson.key()) == at);
+    // A path that was finished is not resumed.
+    let left = |lesson: &Lesson| next_of(lesson.path, &bench.memory.tutorial.done).is_some();
+    let resumed = lessons().iter().position(|lesson| Some(lesson.key()) == at && left(lesson));
     if let Some(index) = resumed {
         let lesson = &lessons()[index];
         ui.horizontal_wrapped(|ui| {
@@ -69,10 +74,11 @@ fn intro_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         });
     }
     ui.add_space(theme::GAP);
+    resumed.is_some()
 }
 
-/// A path with its lessons; the one that was clicked.
-fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, width: f32, leads: bool) -> Option<usize> {
+/// A path with its lessons, in a card as high as one of so many `lines`; the lesson that was clicked.
+fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, (width, lines): (f32, usize), leads: bool) -> Option<usize> {
     let p = theme::palette(ui);
     let done = &bench.memory.tutorial.done;
     let mut open = None;
@@ -80,16 +86,20 @@ fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, width: f32, leads: bool) 
         ui.set_width(width - 2.0 * theme::PADDING);
         ui.vertical(|ui| {
             ui.label(RichText::new(path.title()).font(Type::Title.strong()).color(p.strong));
-            ui.add(Label::new(RichText::new(path.about()).color(p.weak)).wrap());
-            ui.add_space(theme::GRID);
+            // Two lines, where one would do too: lessons begin at one height.
+            let about = vec2(ui.available_width(), 36.0);
+            ui.allocate_ui_with_layout(about, Layout::top_down(Align::LEFT), |ui| {
+                ui.set_min_height(about.y);
+                ui.add(Label::new(RichText::new(path.about()).color(p.weak)).wrap());
+            });
             ui.spacing_mut().item_spacing.y = 2.0;
             for (index, lesson) in path.lessons() {
                 if row_ui(ui, lesson, done.contains(&lesson.key())) {
                     open = Some(index);
                 }
             }
-            ui.add_space(theme::GAP);
             let count = path.lessons().count();
+            ui.add_space(theme::GAP + lines.saturating_sub(count) as f32 * (theme::ROW + 2.0));
             let finished = path.lessons().filter(|(_, l)| done.contains(&l.key())).count();
             let next = next_of(path, done);
             let text = match (finished, next) {

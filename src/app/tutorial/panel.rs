@@ -8,7 +8,7 @@ use eframe::egui::{
     WidgetInfo, vec2,
 };
 
-use super::check::{Check, weighted};
+use super::check::{Check, Verdict, weighted};
 use super::finale::{BEFORE, PLANTED_FILE, REPAIRED, Setup};
 use super::formula::{self, Numbers};
 use super::lessons::{Lesson, Path, Predict, lessons};
@@ -17,7 +17,7 @@ use super::play::{Plays, play_ui};
 use super::prose::prose_ui;
 use super::todo::{Todo, commands, finale_choices, open_and_run, solve};
 use crate::app::asked::Asked;
-use crate::app::controls::primary_ui;
+use crate::app::controls::{primary_ui, small_ui};
 use crate::app::screens::code_of;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::{Place, Workbench};
@@ -190,8 +190,9 @@ pub(in crate::app) fn lesson_ui(ui: &mut Ui, bench: &mut Workbench, view: &View)
         ui.spacing_mut().item_spacing.y = theme::GAP;
         prose_ui(ui, &lesson.why);
         formula_ui(ui, bench, view, lesson);
-        let guessed = predictions_ui(ui, bench, view, lesson);
-        task_ui(ui, bench, view, lesson, guessed);
+        let verdict = lesson.check.judge(view, &bench.memory.tutorial);
+        let guessed = predictions_ui(ui, bench, view, lesson, verdict.is_ok());
+        task_ui(ui, bench, view, lesson, (guessed, &verdict));
         if let Some(play) = lesson.play {
             play_ui(ui, play, bench, view);
         }
@@ -219,7 +220,7 @@ fn head_ui(ui: &mut Ui, bench: &mut Workbench, lesson: &Lesson) {
         let text = format!("{} \u{b7} {} of {count}", lesson.path.title(), lesson.step);
         ui.add(Label::new(RichText::new(text).font(Type::Small.strong()).color(p.weak)).truncate());
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            let leave = ui.small_button("Leave");
+            let leave = small_ui(ui, "Leave");
             if leave.on_hover_text("Where you are is remembered").clicked() {
                 bench.leave_lesson();
             }
@@ -268,7 +269,8 @@ fn formula_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &Lesson) 
         ui.spacing_mut().item_spacing.y = 2.0;
         let mut missing = false;
         for line in &lesson.formula {
-            let own = line.contains('{');
+            // Numbers of the qconfig are not the layer's.
+            let own = formula::slots(line).any(|slot| !slot.ends_with("_levels") && !slot.ends_with("_steps"));
             match formula::fill(line, &numbers) {
                 Some(text) => {
                     let ink = if own { p.accent_ink } else { p.strong };
@@ -303,17 +305,26 @@ impl Workbench {
     }
 }
 
-/// What is guessed, and beside it what was measured; whether nothing is left to guess.
-fn predictions_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &Lesson) -> bool {
+/// What is guessed, and beside it what was measured, once the lesson's own work is `done`: what was measured before is of
+/// something else. Whether nothing is left to guess.
+fn predictions_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &Lesson, done: bool) -> bool {
     let mut guessed = true;
     for predict in &lesson.predict {
         let key = guess_key(lesson, predict.measure);
         let kept = bench.memory.tutorial.guesses.get(&key).cloned();
         guessed &= kept.is_some();
-        heading_ui(ui, "Guess first");
+        heading_ui(
+            ui,
+            match kept.as_deref() {
+                None => "Guess first",
+                Some("") => "Not guessed",
+                Some(_) => "Your guess",
+            },
+        );
         prose_ui(ui, &predict.ask);
+        let found = done.then(|| predict.measure.found(view)).flatten();
         match kept {
-            Some(text) => guess_ui(ui, bench, view, predict, (&key, &text)),
+            Some(text) => guess_ui(ui, bench, predict.measure, (&key, &text), found),
             None => ask_ui(ui, bench, view, predict, &key),
         }
     }
@@ -333,7 +344,8 @@ fn ask_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, ke
                         DragValue::new(value).range(range.clone()).speed(speed).max_decimals(measure.decimals());
                     let field = ui.add(field.suffix(measure.unit()));
                     field.widget_info(|| WidgetInfo::labeled(Role::SpinButton, true, &name));
-                    let room = (ui.available_width() - 150.0).clamp(40.0, 160.0);
+                    // Both buttons stand beside it.
+                    let room = (ui.available_size_before_wrap().x - 136.0).clamp(40.0, 160.0);
                     ui.spacing_mut().slider_width = room;
                     if *range.end() <= 100.0 {
                         let slider = ui.add(Slider::new(value, range).show_value(false));
@@ -357,7 +369,7 @@ fn ask_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, ke
         if guess.clicked() {
             settled = Some(text);
         }
-        let skip = ui.small_button("Skip");
+        let skip = small_ui(ui, "Skip");
         skip.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Skip guessing {}", measure.key())));
         if skip.clicked() {
             settled = Some(String::new());
@@ -381,10 +393,9 @@ fn layers(view: &View) -> Vec<String> {
     before.graph.nodes.iter().filter(|n| n.op.weight().is_some()).map(|n| n.name.clone()).collect()
 }
 
-fn guess_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, (key, text): (&str, &str)) {
+fn guess_ui(ui: &mut Ui, bench: &mut Workbench, measure: Measure, (key, text): (&str, &str), found: Option<Found>) {
     let p = theme::palette(ui);
-    let measure = predict.measure;
-    let (guess, found) = (measure.parse(text), measure.found(view));
+    let guess = measure.parse(text);
     ui.horizontal_wrapped(|ui| {
         let mut figure = |name: &str, value: &str, ink| {
             ui.vertical(|ui| {
@@ -405,7 +416,7 @@ fn guess_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, 
     if let (Some(guess), Some(found)) = (&guess, &found) {
         ui.label(RichText::new(measure.compare(guess, found)).color(p.text));
     } else if found.is_none() {
-        let again = ui.small_button("Guess again");
+        let again = small_ui(ui, "Guess again");
         if again.clicked() {
             bench.memory.tutorial.guesses.remove(key);
         }
@@ -413,28 +424,33 @@ fn guess_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, 
 }
 
 /// What is to be done, whether it is, and the button that does it.
-fn task_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &'static Lesson, guessed: bool) {
+fn task_ui(
+    ui: &mut Ui,
+    bench: &mut Workbench,
+    view: &View,
+    lesson: &'static Lesson,
+    (guessed, verdict): (bool, &Verdict),
+) {
     let p = theme::palette(ui);
     heading_ui(ui, "Task");
-    let verdict = lesson.check.judge(view, &bench.memory.tutorial);
     let line = Stroke::new(1.0, if verdict.is_ok() { Tone::Int8.ink(p.dark) } else { p.accent_ink });
     theme::card_frame(ui).stroke(line).show(ui, |ui| {
         ui.set_width(ui.available_width());
         prose_ui(ui, &lesson.task);
-        let (glyph, ink, text) = match &verdict {
+        let (glyph, ink, text) = match verdict {
             Ok(text) => ("\u{2713} Done: ", Tone::Int8.ink(p.dark), text),
             Err(text) => ("Not done: ", Tone::Observed.ink(p.dark), text),
         };
         let text = RichText::new(format!("{glyph}{text}")).color(ink);
         ui.add(Label::new(text).wrap());
         let idle = view.running.is_none() && !bench.tutorial.is_busy();
+        if verdict.is_ok() {
+            return;
+        }
         if let Some(setup) = lesson.setup
             && ui.add_enabled(idle && guessed, Button::new(setup.title())).clicked()
         {
             bench.set_up(ui, setup);
-        }
-        if verdict.is_ok() {
-            return;
         }
         if !guessed {
             ui.add(Label::new(RichText::new("First a guess, above, or skip it.").color(p.weak)).wrap());
@@ -490,7 +506,7 @@ fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &Lesson) {
     let p = theme::palette(ui);
     let head = RichText::new("The same in PyTorch").font(Type::Body.strong()).color(p.strong);
     CollapsingHeader::new(head).id_salt("lesson code").default_open(false).show(ui, |ui| {
-        if ui.small_button("Copy").clicked() {
+        if small_ui(ui, "Copy").clicked() {
             ui.ctx().copy_text(code.clone());
         }
         ScrollArea::horizontal().id_salt("lesson code").show(ui, |ui| {

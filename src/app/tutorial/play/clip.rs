@@ -1,6 +1,7 @@
 use eframe::egui::Ui;
 
 use super::{later_ui, layer_ui};
+use crate::app::controls::small_ui;
 use crate::app::number;
 use crate::app::plot::{Curve, Histogram, clip_ui, curves_ui};
 use crate::app::screens::{decibels, figures_small_ui, levels_of};
@@ -11,10 +12,10 @@ use crate::session::{Range, Stage, Step, View};
 /// Places of the clip line that the curves are drawn through.
 const POINTS: usize = 40;
 
-/// The range that the lines say, and whose it is.
+/// The range that the lines say, and whose it is: a layer's, with the range that was in force then.
 #[derive(Debug, Default)]
 pub(super) struct ClipPlay {
-    of: Option<String>,
+    of: Option<(String, Option<Range>)>,
     range: Option<Range>,
 }
 
@@ -36,8 +37,10 @@ pub(super) fn clip_play_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         return;
     };
     let play = &mut bench.tutorial.plays.clip;
-    if play.of.as_ref() != Some(&observer.name) {
-        *play = ClipPlay { of: Some(observer.name.clone()), range: observers.clip(observer.node) };
+    // Another layer, or another range of it: the lines begin where that is.
+    let of = (observer.name.clone(), observers.clip(observer.node));
+    if play.of.as_ref() != Some(&of) {
+        *play = ClipPlay { range: of.1, of: Some(of) };
     }
     let Some(mut range) = play.range else { return };
     let Some(effect) = observers.effect(observer.node, range) else { return };
@@ -84,7 +87,7 @@ pub(super) fn clip_play_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         |name: &str, points, i| Curve { name: name.to_owned(), points, color: theme::series(i, dark), dashed: i == 1 };
     let curves = [curve("rounding", round, 0), curve("clipping", cut, 1)];
     curves_ui(ui, "Error by the upper clip", "upper clip", "root mean square error", &curves, number::number);
-    if ui.small_button("Back to the observer's range").clicked() {
+    if small_ui(ui, "Back to the observer's range").clicked() {
         play.range = observers.own_clip(observer.node);
     }
 }

@@ -86,7 +86,7 @@ fn sum_ui(ui: &mut Ui, sums: &[i32], done: usize) {
 fn products_ui(ui: &mut Ui, dot: &DotProduct, sums: &[i32], done: usize) {
     let p = theme::palette(ui);
     Grid::new("products").num_columns(4).spacing(vec2(theme::GAP, 2.0)).show(ui, |ui| {
-        for head in ["(q \u{2212} z) \u{b7} w", "", "product", "sum, int32"] {
+        for head in ["(q \u{2212} z) \u{b7} w", "", "  product", "sum, int32"] {
             ui.label(RichText::new(head).font(Type::Small.font()).color(p.weak));
         }
         ui.end_row();
@@ -99,7 +99,9 @@ fn products_ui(ui: &mut Ui, dot: &DotProduct, sums: &[i32], done: usize) {
                 dot.input.zero_point,
                 minus(dot.weights[i].into())
             );
-            for text in [left, "=".to_owned(), minus(sums[i] - before), minus(sums[i])] {
+            let figures = [sums[i] - before, sums[i]].map(|v| format!("{:>8}", minus(v)));
+            let [product, sum] = figures;
+            for text in [left, "=".to_owned(), product, sum] {
                 ui.label(RichText::new(text).font(Type::Body.mono()).color(p.text));
             }
             ui.end_row();

@@ -1,6 +1,7 @@
 use eframe::egui::{Grid, Label, RichText, Slider, Ui, vec2};
 
 use super::{Kept, address, exact, later_ui, normed};
+use crate::app::controls::small_ui;
 use crate::app::number;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::tutorial::check::weighted;
@@ -65,7 +66,7 @@ pub(super) fn fold_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         Some(folded) => folded_ui(ui, &example, &folded),
         None => later_ui(ui, "These numbers cannot be folded."),
     }
-    if example != own && ui.small_button("As it was trained").clicked() {
+    if example != own && small_ui(ui, "As it was trained").clicked() {
         bench.tutorial.plays.fold.moved = None;
     }
 }
@@ -96,6 +97,9 @@ fn folded_ui(ui: &mut Ui, example: &FoldExample, folded: &Folded) {
         }
     });
     let off = (folded.norm - folded.fused).abs();
-    let text = format!("Both end at {}; they differ by {}: rounding.", n(folded.fused), n(off));
+    let text = match off == 0.0 {
+        true => format!("Both end at {}, to the last bit.", n(folded.fused)),
+        false => format!("Both end at {}; they differ by {}: rounding.", n(folded.fused), n(off)),
+    };
     ui.add(Label::new(RichText::new(text).color(Tone::Int8.ink(p.dark))).wrap());
 }

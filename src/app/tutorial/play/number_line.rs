@@ -3,7 +3,7 @@ use eframe::egui::{
 };
 
 use super::{Kept, address, exact, later_ui};
-use crate::app::controls::choice_ui;
+use crate::app::controls::{choice_ui, small_ui};
 use crate::app::number;
 use crate::app::screens::{decibels, figures_small_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -59,7 +59,7 @@ pub(super) fn number_line_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let (low, high) = (fitted.scale * 0.1, fitted.scale * 4.0);
     ui.add(exact(Slider::new(&mut grid.scale, low..=high)).logarithmic(true).text("scale"));
     ui.add(Slider::new(&mut grid.zero_point, 0..=most).text("zero point"));
-    if ui.small_button("Fit to the values").clicked() {
+    if small_ui(ui, "Fit to the values").clicked() {
         grid = fitted;
     }
     line.grid = Some(grid);

@@ -39,8 +39,7 @@ pub(super) fn per_channel_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
                 return;
             }
         };
-        let title = format!("{title}: channel {at}");
-        levels_ui(ui, &title, "weight", &histogram, levels(&loss, &histogram));
+        levels_ui(ui, title, "weight", &histogram, levels(&loss, &histogram));
         let used = format!("{} \u{2026} {}", loss.used.0, loss.used.1).replace('-', &number::MINUS.to_string());
         let count = (i16::from(loss.used.1) - i16::from(loss.used.0) + 1).to_string();
         let scale = number::number(loss.scale.into());
@@ -54,7 +53,8 @@ pub(super) fn per_channel_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 /// Those near the weights: 256 levels of a wide scale would leave the weights a dot.
 fn levels(loss: &WeightLoss, histogram: &Histogram) -> Levels {
     let scale = f64::from(loss.scale);
-    let first = (f64::from(histogram.min) / scale).floor().max(-128.0) - 1.0;
-    let last = (f64::from(histogram.max) / scale).ceil().min(127.0) + 1.0;
-    Levels { first: first * scale, last: last * scale, count: (last - first) as usize + 1, tone: Tone::Int8 }
+    let first = ((f64::from(histogram.min) / scale).floor() - 1.0).max(-128.0);
+    let last = ((f64::from(histogram.max) / scale).ceil() + 1.0).min(127.0);
+    let count = (last - first) as usize + 1;
+    Levels { first: first * scale, last: last * scale, count, all: false, tone: Tone::Int8 }
 }

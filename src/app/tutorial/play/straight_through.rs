@@ -97,8 +97,8 @@ pub(super) fn through_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             ("steps", &play.steps.to_string()),
             ("rounded", &n(now.rounded)),
             ("loss", &n(now.loss)),
-            ("by the rounded", &n(now.upstream)),
-            ("by the weight", &n(now.gradient)),
+            ("gradient, rounded", &n(now.upstream)),
+            ("gradient, weight", &n(now.gradient)),
         ],
     );
 }
