@@ -130,6 +130,11 @@ def trained(octet, model, folder):
 def check_float(octet, model, folder):
     torch.manual_seed(0)
     network = lively(getattr(torchvision.models, model)(num_classes=10)).eval()
+    if model == "efficientnet_v2_s":
+        # Forty residual blocks of such weights are chaos: PyTorch's float32 is a quarter away from its own float64.
+        norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.weight.data.mul_(0.3)
     weights = folder / "float.pth"
     torch.save(network.state_dict(), weights)
     images = torch.randn(8, 3, SIZE, SIZE)
