@@ -7,8 +7,9 @@ use eframe::egui::{self, Ui};
 
 use super::browse::Dialog;
 use super::choices::Choices;
+use super::frame::workbench_ui;
 use super::memory::{self, Memory};
-use super::workbench::{Request, Workbench, workbench_ui};
+use super::workbench::{Request, Workbench};
 use super::{fonts, theme};
 use crate::session::{Device, Project, Session, View, Worker};
 

@@ -9,6 +9,7 @@ pub mod choices;
 mod controls;
 mod drops;
 pub mod fonts;
+mod frame;
 mod fuzzy;
 mod gallery;
 mod glossary;

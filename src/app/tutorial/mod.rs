@@ -7,6 +7,7 @@
 mod check;
 mod finale;
 mod formula;
+mod guess;
 mod learn;
 mod lessons;
 mod measure;
