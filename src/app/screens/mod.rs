@@ -20,6 +20,7 @@ mod layers;
 mod levels;
 mod prepare;
 mod qat;
+mod repairs;
 mod result;
 mod runs;
 mod saturation;
