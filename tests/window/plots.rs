@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
-use eframe::egui::{Theme, Ui};
+use eframe::egui::{Rect, Shape, Theme, Ui};
 use egui_kittest::kittest::Queryable;
 use octet::app::graph_view::Selection;
 use octet::app::inspector::{Inspector, inspector_ui};
 use octet::app::number;
-use octet::app::plot::{BarItem, Curve, Histogram, Mark, bars_ui, curves_marked_ui, curves_ui, histogram_ui, range_ui};
+use octet::app::plot::{
+    BarItem, Curve, Histogram, Mark, Matrix, bars_ui, curves_marked_ui, curves_ui, histogram_ui, matrix_ui, range_ui,
+};
 use octet::app::theme::{self, Tone};
 use octet::zoo::{self, ModelConfig, ModelId};
 
@@ -81,4 +83,49 @@ fn the_inspector_tells_a_layer() {
     harness.run();
     harness.get_by_label("64\u{d7}64\u{d7}3\u{d7}3");
     snapshot::matches(&harness, &textures, "inspector_light");
+}
+
+/// Every class has its name on both sides where there is room, and no name lies on another where there is little.
+#[test]
+fn a_confusion_matrix_names_its_rows_and_columns() {
+    // Classes, width, and whether every one has its name.
+    for (classes, width, all) in [(10, 360.0, true), (33, 760.0, true), (33, 360.0, false), (100, 360.0, false)] {
+        let labels: Vec<String> = (0..classes).map(|i| format!("a class of {i}")).collect();
+        let counts: Vec<u32> = (0..classes * classes).map(|i| if i % (classes + 1) == 0 { 90 } else { 1 }).collect();
+        let said = labels.clone();
+        let (mut harness, textures) =
+            harness([width, width + 60.0], Theme::Light, (), move |ui: &mut Ui, _: &mut ()| {
+                theme::ground_frame(ui).show(ui, |ui| {
+                    matrix_ui(ui, "Names", &Matrix { labels: &labels, counts: &counts }, "some right");
+                });
+            });
+        harness.run();
+        if let Some(folder) = std::env::var_os("PICTURES") {
+            let file = format!("matrix_{classes}_{width}.png");
+            textures.picture(&harness).save(std::path::Path::new(&folder).join(file)).expect("a picture");
+        }
+        let mut names: [Vec<Rect>; 2] = Default::default();
+        let mut axes = 0;
+        for shape in &harness.output().shapes {
+            let Shape::Text(text) = &shape.shape else { continue };
+            axes += usize::from(["true", "predicted"].contains(&text.galley.text()));
+            if said.iter().any(|name| name == text.galley.text()) {
+                names[usize::from(text.angle != 0.0)].push(shape.shape.visual_bounding_rect());
+            }
+        }
+        assert_eq!(axes, 2, "{classes} classes");
+        for (side, found) in names.iter().enumerate() {
+            assert_eq!(found.len() == classes, all, "{classes} classes have {} names on side {side}", found.len());
+            assert!(found.len() >= 2, "{classes} classes: {found:?}");
+            for pair in found.windows(2) {
+                assert!(!pair[0].shrink(0.5).intersects(pair[1].shrink(0.5)), "{classes} classes: {pair:?}");
+            }
+        }
+        // Over a cell, in words what it says.
+        let figure = harness.get_by_label_contains("Names: some right").rect();
+        harness.hover_at(figure.left_bottom() + eframe::egui::vec2(figure.height() - 3.0, -3.0));
+        harness.run_steps(8);
+        let last = format!("90 images of a class of {} are named so", classes - 1);
+        assert!(harness.query_by_label(&last).is_some(), "{last}");
+    }
 }

@@ -27,7 +27,7 @@ pub use channels::{Row, row_ui};
 pub(super) use chart::{chart_inks, draw_chart_ui};
 pub use curves::{Curve, Mark, curves_marked_ui, curves_ui};
 pub use histogram::{Histogram, Levels, clip_ui, histogram_ui, levels_ui};
-pub use matrix::{Matrix, matrix_ui};
+pub use matrix::{Matrix, matrix_room, matrix_ui};
 pub use range::{range_ui, spark_ui};
 pub(super) use save::{Keepsake, Kind, take_keepsakes};
 pub use scatter::{Dot, scatter_ui};

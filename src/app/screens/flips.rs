@@ -1,11 +1,10 @@
-use eframe::egui::{Label, RichText, Ui, vec2};
+use eframe::egui::{Label, RichText, Ui};
 
 use super::by_layer::waiting_ui;
 use super::{halves_ui, heading, prose};
 use crate::app::controls::banner_ui;
-use crate::app::gallery::SIDE;
 use crate::app::number;
-use crate::app::plot::{Matrix, matrix_ui};
+use crate::app::plot::{Matrix, matrix_room, matrix_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::session::{Confusion, Flip, Guess, Step, View};
@@ -42,7 +41,8 @@ pub(super) fn flips_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         let counts: Vec<u32> = counts.collect();
         matrix_ui(ui, title, &Matrix { labels: &some, counts: &counts }, &summary);
     };
-    if ui.available_width() >= 560.0 {
+    // Side by side where every class keeps its name.
+    if ui.available_width() >= 2.0 * matrix_room(classes.len()) + 1.5 * theme::PADDING {
         halves_ui(ui, |left, right| {
             matrix(left, "Float: what each class is named", &found.float);
             matrix(right, "int8: what each class is named", &found.int8);
@@ -54,7 +54,10 @@ pub(super) fn flips_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     if classes.len() < labels.len() {
         prose(ui, &format!("The {} of {} classes that int8 gets wrong most often.", classes.len(), labels.len()));
     }
-    prose(ui, "A row is what the images are, a column what they are named; the stronger a cell, the larger its share.");
+    prose(
+        ui,
+        "A row is a true class, a column what its images are predicted to be; the stronger a cell, the larger its share of the row.",
+    );
     heading(ui, &format!("{} images flipped: right in float, wrong in int8", number::count(found.flipped.len())));
     prose(ui, &format!("{} went the other way.", number::count(found.gained)));
     if found.flipped.is_empty() {
@@ -103,10 +106,11 @@ fn tile_ui(ui: &mut Ui, bench: &Workbench, flip: &Flip, labels: &[String]) {
             );
             bench.result.thumbnails.thumbnail_ui(ui, flip.image, &said);
             ui.vertical(|ui| {
+                // Both lines stand within the picture's height.
                 ui.spacing_mut().item_spacing.y = 2.0;
+                ui.spacing_mut().interact_size.y = theme::SMALL;
                 guess_ui(ui, Tone::Float, &flip.float, name(flip.float.class));
                 guess_ui(ui, Tone::Int8, &flip.int8, name(flip.int8.class));
-                ui.allocate_space(vec2(0.0, (SIDE - 44.0).max(0.0)));
             });
         });
     });
