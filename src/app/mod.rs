@@ -18,6 +18,8 @@ mod help;
 pub mod inspector;
 mod keep;
 mod launch;
+mod layer_name;
+mod lead;
 pub mod memory;
 pub mod number;
 mod palette;

@@ -3,8 +3,8 @@ use egui_extras::{Column, TableBuilder};
 
 use super::site::site_ui;
 use super::{graphs, halves_ui, prose, titled_ui, warnings_ui};
-use crate::app::controls::layer_name_ui;
 use crate::app::glossary::label_ui;
+use crate::app::layer_name::{layer_name_ui, width_of};
 use crate::app::number;
 use crate::app::plot::{Table, save_table_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -12,9 +12,8 @@ use crate::app::workbench::Workbench;
 use crate::session::{FuseReport, FusionProof, Stage, Step, View};
 
 const LINE: f32 = 24.0;
-/// Widths of the table's columns: the switch, a name at most, a pattern at least, how far its output moved.
+/// Widths of the table's columns: the switch, a pattern at least, how far its output moved.
 const SWITCH: f32 = 28.0;
-const NAME: f32 = 240.0;
 const PATTERN: f32 = 120.0;
 const MOVED: f32 = 76.0;
 /// Width from which the selected site stands beside the table.
@@ -131,7 +130,8 @@ fn table_ui(ui: &mut Ui, bench: &mut Workbench, rows: &[Row]) -> Option<String> 
     titled_ui(ui, "Every site", |ui| save_table_ui(ui, "Fusions", || whole(rows)));
     // Names take what they need; why something did not fuse is long.
     let room = ui.available_width() - SWITCH - MOVED - 3.0 * theme::GAP;
-    let name = (room - PATTERN).clamp(80.0, NAME);
+    let longest = width_of(ui, rows.iter().map(|row| row.name.as_str()));
+    let name = longest.min(room - PATTERN).max(80.0);
     let pattern = (room - name).max(PATTERN);
     ui.push_id("fusions", |ui| {
         ui.spacing_mut().item_spacing.y = 0.0;
@@ -187,6 +187,8 @@ fn switch_ui(ui: &mut Ui, bench: &mut Workbench, row: &Row) {
     }
     let mut on = !off;
     let name = format!("Fuse {}", row.name);
+    // On the line of the words beside it.
+    ui.spacing_mut().interact_size.y = LINE;
     let response = ui.checkbox(&mut on, "");
     response.widget_info(|| eframe::egui::WidgetInfo::selected(eframe::egui::Role::CheckBox, true, !off, &name));
     if response.on_hover_text("Takes effect when fusing again").changed() {

@@ -4,8 +4,9 @@ use eframe::egui::{Align, Align2, Label, Layout, RichText, Role, TextEdit, Ui, W
 use egui_extras::{Column, TableBuilder};
 
 use super::prose;
-use crate::app::controls::{layer_name_ui, pick_ui};
+use crate::app::controls::pick_ui;
 use crate::app::glossary::label_ui;
+use crate::app::layer_name::layer_name_ui;
 use crate::app::number;
 use crate::app::plot::{Table, save_table_ui};
 use crate::app::theme::{self, Tone, Type};
