@@ -1,8 +1,8 @@
 //! The few controls that egui does not have as we want them.
 
 use eframe::egui::{
-    self, Align2, Button, CornerRadius, Rect, Response, RichText, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2,
-    vec2,
+    self, Align2, Button, Color32, CornerRadius, Rect, Response, RichText, Role, Sense, Shape, Stroke, Ui, WidgetInfo,
+    pos2, vec2,
 };
 
 use super::glossary::{label_ui, words_ui};
@@ -10,17 +10,20 @@ use super::number;
 use super::theme::{self, Tone, Type};
 use crate::session::{StepState, Transfer};
 
-/// The one button of a screen that leads on.
-pub fn primary_ui(ui: &mut Ui, enabled: bool, text: &str) -> Response {
+/// What a primary button says of itself to tests.
+pub const PRIMARY: &str = "primary";
+
+/// A button that is the window's primary one where it `leads` on, and as quiet as any other elsewhere, or disabled.
+pub fn primary_ui(ui: &mut Ui, leads: bool, enabled: bool, text: &str) -> Response {
+    if !(leads && enabled) {
+        return ui.add_enabled(enabled, Button::new(text).min_size(vec2(0.0, theme::ROW)));
+    }
     let p = theme::palette(ui);
-    let label = RichText::new(text).font(Type::Body.strong());
-    // Disabled, it is as quiet as any other button.
-    let button = if enabled {
-        Button::new(label.color(p.on_accent)).fill(p.accent).stroke(Stroke::NONE)
-    } else {
-        Button::new(label)
-    };
-    ui.add_enabled(enabled, button.min_size(vec2(0.0, theme::ROW)))
+    let label = RichText::new(text).font(Type::Body.strong()).color(p.on_accent);
+    let button = Button::new(label).fill(p.accent).stroke(Stroke::NONE).min_size(vec2(0.0, theme::ROW));
+    let response = ui.add(button);
+    ui.ctx().accesskit_node_builder(response.id, |node| node.set_author_id(PRIMARY));
+    response
 }
 
 /// A quiet button beside something larger: a title, a field, a row of a table.
@@ -33,10 +36,14 @@ pub fn small_ui(ui: &mut Ui, text: &str) -> Response {
     ui.add(small_button(text))
 }
 
-/// A choice among a few, side by side.
+/// A choice among a few, side by side; closer together where a whole line has no room for them.
 pub fn choice_ui<T: Copy + PartialEq>(ui: &mut Ui, name: &str, options: &[(T, &str)], chosen: &mut T) {
+    let wide = |text: &str| ui.painter().layout_no_wrap(text.to_owned(), Type::Body.font(), Color32::WHITE).size().x;
+    let letters: f32 = options.iter().map(|(_, text)| wide(text) + 2.0).sum();
+    let room = (ui.max_rect().width() - 4.0 - letters) / (2.0 * options.len() as f32);
     egui::Frame::new().fill(theme::palette(ui).raised).corner_radius(theme::RADIUS).inner_margin(2).show(ui, |ui| {
         ui.spacing_mut().item_spacing.x = 2.0;
+        ui.spacing_mut().button_padding.x = ui.spacing().button_padding.x.min(room.floor()).max(theme::GRID);
         ui.horizontal(|ui| {
             for (value, text) in options {
                 let button = Button::selectable(*value == *chosen, *text).min_size(vec2(0.0, theme::ROW - 4.0));
@@ -82,23 +89,6 @@ pub fn pick_ui<T: Copy + PartialEq>(
     let text = format!("{name}: {}", title(*chosen));
     combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &text));
     combo.response.on_hover_text(name);
-}
-
-/// A layer's name in a row of a table, to be clicked. Where it has no room its end is seen: that tells it from others.
-pub fn layer_name_ui(ui: &mut Ui, name: &str, chosen: bool, row: f32) -> Response {
-    let spacing = ui.spacing_mut();
-    (spacing.button_padding.x, spacing.interact_size.y) = (theme::GRID, row.min(theme::ROW));
-    let font = Type::Body.mono();
-    let letter = ui.painter().layout_no_wrap("0".to_owned(), font.clone(), theme::palette(ui).text).size().x;
-    let room = (((ui.available_width() - 2.0 * theme::GRID) / letter) as usize).max(2);
-    let count = name.chars().count();
-    let shown: String = match count > room {
-        true => std::iter::once('\u{2026}').chain(name.chars().skip(count + 1 - room)).collect(),
-        false => name.to_owned(),
-    };
-    let response = ui.selectable_label(chosen, RichText::new(shown).font(font));
-    response.widget_info(|| WidgetInfo::selected(Role::Button, true, chosen, name));
-    response.on_hover_text(name)
 }
 
 /// A path that is typed, or picked in a dialog; whether the dialog was asked for.

@@ -5,12 +5,13 @@ use eframe::egui::{self, Align, Layout, Panel, RichText, ScrollArea, Ui, pos2, v
 use super::controls::{banner_ui, choice_ui, primary_ui};
 use super::glossary::label_ui;
 use super::inspector::inspector_ui;
+use super::lead::Lead;
 use super::screens::{self, Tab};
 use super::theme::{self, Tone, Type};
 use super::tutorial::lesson_ui;
 use super::workbench::{Place, Request, Workbench, picked};
 use super::{actions, drops, help, keep, palette, rail, status, top_bar, welcome};
-use crate::session::{CommandKind, Stage, Step, StepState, View};
+use crate::session::{Command, CommandKind, Stage, Step, StepState, View};
 
 /// Draws the whole window.
 pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
@@ -26,6 +27,7 @@ pub fn workbench_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             action.perform(bench, view, ui.ctx());
         }
     }
+    bench.lead = Lead::of(bench, view);
     palette::palette_ui(ui.ctx(), bench, view);
     help::help_ui(ui.ctx(), bench);
     let size = ui.available_size();
@@ -205,12 +207,12 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| match state.state {
             StepState::Locked => go_ui(ui, bench, view),
             StepState::Running => {
-                if primary_ui(ui, true, "Cancel").clicked() {
+                if ui.button("Cancel").clicked() {
                     bench.request(Request::Cancel);
                 }
             }
-            StepState::Ready => screens::run_ui(ui, bench, view, true),
-            StepState::Stale if view.stage_before(step).is_some() => screens::run_ui(ui, bench, view, true),
+            StepState::Ready => screens::run_ui(ui, bench, view, false),
+            StepState::Stale if view.stage_before(step).is_some() => screens::run_ui(ui, bench, view, false),
             StepState::Stale => go_ui(ui, bench, view),
             StepState::Done => done_ui(ui, bench, view),
         });
@@ -221,7 +223,8 @@ fn header_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 fn go_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let next = Step::ALL.into_iter().find(|s| view.stage_of(*s).is_none());
     if let Some(next) = next
-        && primary_ui(ui, true, &format!("Go to {}", next.title_in(&bench.choices.method()))).clicked()
+        && primary_ui(ui, bench.lead == Lead::Step, true, &format!("Go to {}", next.title_in(&bench.choices.method())))
+            .clicked()
     {
         bench.go(next);
     }
@@ -233,16 +236,22 @@ fn done_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let newest = view.stage().and_then(|s| s.done()) == Some(step);
     let finished = screens::is_finished(step, view);
     if !finished {
-        screens::run_ui(ui, bench, view, true);
+        screens::run_ui(ui, bench, view, false);
         return;
     }
     if let Some(next) = Step::ALL.get(step.index() + 1)
-        && primary_ui(ui, true, &format!("Continue to {}", next.title_in(&bench.choices.method()))).clicked()
+        && primary_ui(
+            ui,
+            bench.lead == Lead::Step,
+            true,
+            &format!("Continue to {}", next.title_in(&bench.choices.method())),
+        )
+        .clicked()
     {
         bench.go(*next);
     }
     if newest {
-        screens::run_ui(ui, bench, view, false);
+        screens::run_ui(ui, bench, view, true);
     } else {
         let back = ui.add_enabled(view.allows(CommandKind::BackTo(step)), egui::Button::new("Return to here"));
         let back = back.on_hover_text("Undo every later step, to change something here");

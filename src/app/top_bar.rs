@@ -5,6 +5,7 @@ use eframe::egui::{self, Align, Layout, RichText, Role, Ui, WidgetInfo, vec2};
 use super::actions::Action;
 use super::browse::Field;
 use super::controls::{choice_ui, pick_ui, primary_ui};
+use super::lead::Lead;
 use super::number::bytes;
 use super::theme::{self, Type};
 use super::workbench::Workbench;
@@ -160,7 +161,8 @@ fn cut(name: &str, most: usize) -> String {
 fn right_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, narrow: bool) {
     if view.stage().is_some() {
         let idle = view.allows(CommandKind::RunAll);
-        if primary_ui(ui, idle, "Run all").on_hover_text("Every step that is left, with these choices").clicked() {
+        let run = primary_ui(ui, bench.lead == Lead::RunAll, idle, "Run all");
+        if run.on_hover_text("Every step that is left, with these choices").clicked() {
             bench.run_all(view);
         }
         if narrow && ui.button("Inspect").clicked() {

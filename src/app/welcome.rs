@@ -4,6 +4,7 @@ use eframe::egui::{self, RichText, ScrollArea, Ui, vec2};
 
 use super::browse::Field;
 use super::controls::{banner_ui, path_ui, pick_ui, primary_ui, small_button};
+use super::lead::Lead;
 use super::number;
 use super::preprocessing::preprocess_ui;
 use super::theme::{self, Tone, Type};
@@ -41,6 +42,7 @@ pub(super) fn welcome_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 fn continue_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     let Some(kept) = &bench.unfinished else { return };
     let (room, text) = (ui.available_width(), in_words(kept));
+    let leads = bench.lead == Lead::Continue;
     // As wide as the cards below, which have a hairline on each side.
     let columns = columns(room);
     let width = columns as f32 * (CARD + theme::PADDING) - theme::PADDING;
@@ -52,7 +54,7 @@ fn continue_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
             ui.set_width(inner);
             let line = vec2(inner, 44.0);
             ui.allocate_ui_with_layout(line, egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                let button = primary_ui(ui, idle, "Continue");
+                let button = primary_ui(ui, leads, idle, "Continue");
                 let name = "Continue where you were";
                 button.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, format!("{name}: Continue")));
                 ui.with_layout(egui::Layout::top_down(egui::Align::LEFT), |ui| {
@@ -147,7 +149,7 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
             ui.add_space(left);
             ui.spacing_mut().item_spacing.x = GAP;
             for (i, (title, text, button)) in cards.by_ref().take(columns) {
-                if card_ui(ui, WIDTH, title, text, button, i == 0 && bench.unfinished.is_none(), idle) {
+                if card_ui(ui, WIDTH, title, text, button, i == 0 && bench.lead == Lead::Tutorial, idle) {
                     clicked = Some(i);
                 }
             }
@@ -170,7 +172,7 @@ fn cards_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
     }
 }
 
-fn card_ui(ui: &mut Ui, width: f32, title: &str, text: &str, button: &str, primary: bool, idle: bool) -> bool {
+fn card_ui(ui: &mut Ui, width: f32, title: &str, text: &str, button: &str, leads: bool, idle: bool) -> bool {
     theme::card_frame(ui)
         .inner_margin(theme::PADDING)
         .show(ui, |ui| {
@@ -183,11 +185,7 @@ fn card_ui(ui: &mut Ui, width: f32, title: &str, text: &str, button: &str, prima
                     ui.set_min_size(room);
                     ui.add(egui::Label::new(RichText::new(text).color(p.weak)).wrap());
                 });
-                let pressed = if primary {
-                    primary_ui(ui, idle, button)
-                } else {
-                    ui.add_enabled(idle, egui::Button::new(button))
-                };
+                let pressed = primary_ui(ui, leads, idle, button);
                 let name = format!("{title}: {button}");
                 pressed.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, idle, &name));
                 pressed.clicked()
@@ -253,7 +251,7 @@ fn fields_ui(ui: &mut Ui, bench: &mut Workbench, idle: bool) {
         preprocess_ui(ui, &mut bench.choices.preprocess, default);
     });
     ui.add_space(theme::GRID);
-    if primary_ui(ui, idle, "Open model").clicked() {
+    if primary_ui(ui, bench.lead == Lead::Open, idle, "Open model").clicked() {
         bench.ask(Command::Open(Box::new(bench.choices.recipe())));
         bench.go(Step::Stubs);
     }

@@ -10,6 +10,7 @@ use super::choices::Choices;
 use super::drops::Reading;
 use super::graph_view::{GraphPane, Selection};
 use super::inspector::Inspector;
+use super::lead::Lead;
 use super::memory::Memory;
 use super::palette::Palette;
 use super::screens::{self, Beside, ResultView, Tab};
@@ -114,6 +115,8 @@ pub struct Workbench {
     pub(super) dialog: Dialog,
     /// Whether what runs was halted.
     pub(super) paused: bool,
+    /// Which button is the primary one, in this frame.
+    pub(super) lead: Lead,
     requests: Vec<Request>,
     /// Since all steps were asked for the screen goes along, until the user looks elsewhere or cancels.
     following: bool,
@@ -155,6 +158,7 @@ impl Workbench {
             browsing: None,
             dialog: browse::system,
             paused: false,
+            lead: Lead::default(),
             requests: Vec::new(),
             following: false,
         }

@@ -5,6 +5,7 @@ mod download;
 mod frame;
 mod graph;
 mod held;
+mod lead;
 mod monkey;
 mod places;
 mod plots;

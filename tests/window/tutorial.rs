@@ -67,6 +67,8 @@ fn until_done(harness: &mut Harness<'_, Window>) {
     let verdict = lesson(harness).check.judge(harness.state().view(), &harness.state().bench().memory.tutorial);
     assert!(verdict.is_ok(), "{key}: {verdict:?}");
     assert!(has(harness, "Done: "), "{key} says that it is done");
+    let last = lesson(harness).path.lessons().count() == lesson(harness).step;
+    assert_eq!(crate::lead::leading(harness), [if last { "Finish" } else { "Next lesson" }], "{key}");
     assert!(harness.query_by_label("Do it for me").is_none(), "{key}: nothing is left to do");
 }
 
@@ -196,6 +198,10 @@ fn a_lesson_is_left_and_resumed_at_another_start() {
     // From an empty start it brings the steps before along.
     click(&mut harness, "Do it for me");
     until_done(&mut harness);
+    for done in ["Lesson 1: Load the model, with stubs, done", "Lesson 2: Train, or load trained weights, done"] {
+        harness.get_by_label(done);
+    }
+    harness.get_by_label("Lesson 4: Prepare: choose what is watched, not done");
     assert!(has(&harness, "off.") || has(&harness, "Exactly."), "the guess stands beside the measurement");
     picture(&harness, &textures, "resumed_small.png");
     snapshot::matches(&harness, &textures, "lesson_small_light");

@@ -1,11 +1,12 @@
-use eframe::egui::{Align, Layout, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
+use eframe::egui::{Align, Label, Layout, Rect, RichText, Role, ScrollArea, Sense, Ui, WidgetInfo, vec2};
 use egui_extras::{Column, TableBuilder};
 
 use super::clip::{Trial, levels, trial_ui};
 use super::convergence::convergence_ui;
 use super::{halves_ui, prose, stacked, warnings_ui};
-use crate::app::controls::{layer_name_ui, number_ui};
+use crate::app::controls::number_ui;
 use crate::app::glossary::{explain, label_ui};
+use crate::app::layer_name::layer_name_ui;
 use crate::app::number;
 use crate::app::plot::{Histogram, Table, histogram_ui, levels_ui, range_ui, save_table_ui, spark_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -28,6 +29,11 @@ pub struct CalibrateScreen {
 }
 
 impl CalibrateScreen {
+    /// Whether the clip lines were moved, and what they say is not kept yet.
+    pub(in crate::app) fn is_tried(&self, view: &View) -> bool {
+        self.trial.is_changed(view)
+    }
+
     /// The range that the clip lines say, and its score once that is complete.
     pub fn tried(&self) -> (Option<crate::session::Range>, Option<SampleScore>) {
         (self.trial.range(), self.trial.score())
@@ -52,7 +58,8 @@ pub(super) fn calibrate_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             .on_hover_text("Up to eight times, converts what is there and tries it on 256 held-out images");
         if view.observed_images > 0 {
             let text = format!("{} images seen", number::count(view.observed_images));
-            ui.label(RichText::new(text).font(Type::Body.strong()).color(theme::palette(ui).strong));
+            let text = RichText::new(text).font(Type::Body.strong()).color(theme::palette(ui).strong);
+            ui.add(Label::new(text).extend());
         }
         if !view.observers.is_empty() {
             save_table_ui(ui, "Observers", || whole(view));

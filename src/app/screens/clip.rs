@@ -5,6 +5,7 @@ use eframe::egui::{Button, Label, RichText, Ui};
 
 use super::prose;
 use crate::app::controls::{banner_ui, figure_ui, figures_ui, number_ui, primary_ui};
+use crate::app::lead::Lead;
 use crate::app::number;
 use crate::app::plot::{Histogram, Levels, clip_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -22,6 +23,8 @@ pub(super) struct Trial {
     of: Option<(Arc<Observers>, String)>,
     /// What the observer itself takes; milliseconds for a histogram, so kept.
     own: Option<Range>,
+    /// What the observer is to take, as it was when the lines were laid on it.
+    in_force: Option<Range>,
     /// What the lines say.
     range: Option<Range>,
     what_if: Option<WhatIf>,
@@ -48,6 +51,15 @@ impl Trial {
         self.range
     }
 
+    /// Whether the lines say something else than what the observer of this calibration is to take.
+    pub fn is_changed(&self, view: &View) -> bool {
+        let now = match view.stage_of(Step::Calibrate).map(AsRef::as_ref) {
+            Some(Stage::Calibrated { observers, .. }) => observers,
+            Some(_) | None => return false,
+        };
+        self.of.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, now)) && self.range != self.in_force
+    }
+
     fn update(&mut self, opened: &Arc<Opened>, view: &View, observer: &ObserverView) {
         let Some(Stage::Calibrated { observers, graph, .. }) = view.stage_of(Step::Calibrate).map(AsRef::as_ref) else {
             return;
@@ -61,6 +73,7 @@ impl Trial {
             *self = Self {
                 of: Some((observers.clone(), observer.name.clone())),
                 own: observers.own_clip(observer.node),
+                in_force: observers.clip(observer.node),
                 range: observers.clip(observer.node),
                 what_if: Some(kept.unwrap_or_else(fresh)),
                 ..Self::default()
@@ -256,7 +269,7 @@ fn decide_ui(
     let can = view.allows(CommandKind::SetRange);
     ui.horizontal_wrapped(|ui| {
         let changed = range != in_force;
-        let keep = primary_ui(ui, changed && can && known, "Keep this range");
+        let keep = primary_ui(ui, bench.lead == Lead::Range, changed && can && known, "Keep this range");
         let keep = keep.on_disabled_hover_text(if !known {
             "It stands behind a layer that is left in float: choose for that layer"
         } else if !can {

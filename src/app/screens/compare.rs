@@ -31,6 +31,11 @@ impl CompareScreen {
         &self.rows
     }
 
+    /// Whether it is every model's sizes that are looked at, and not the runs.
+    pub(in crate::app) fn shows_sizes(&self) -> bool {
+        self.sizes
+    }
+
     fn ask(&mut self, ui: &Ui) {
         self.asked = true;
         self.failure = None;

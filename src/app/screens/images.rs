@@ -5,6 +5,7 @@ use eframe::egui::{Align2, Rect, RichText, ScrollArea, Sense, Ui, Vec2, WidgetIn
 use super::{heading, prose};
 use crate::app::controls::{banner_ui, primary_ui};
 use crate::app::gallery::{Picture, SIDE, Thumbnails};
+use crate::app::lead::Lead;
 use crate::app::number;
 use crate::app::plot::{Table, table_ui};
 use crate::app::preprocessing::preprocess_ui;
@@ -137,7 +138,7 @@ fn left_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, default: Preprocess)
         let text = "Not in force yet: the open model still sees its images as before.";
         banner_ui(ui, Tone::Observed, text);
         let idle = view.running.is_none();
-        let again = primary_ui(ui, idle, "Open again with these");
+        let again = primary_ui(ui, bench.lead == Lead::Reopen, idle, "Open again with these");
         if again.on_hover_text("Starts over at step 1").clicked() {
             bench.open_chosen();
         }

@@ -28,10 +28,11 @@ mod site;
 mod stubs;
 mod weights;
 
-use eframe::egui::{self, Align, Button, Label, Layout, RichText, ScrollArea, Ui, vec2};
+use eframe::egui::{self, Align, Label, Layout, RichText, ScrollArea, Ui, vec2};
 
 use super::controls::{banner_ui, primary_ui};
 use super::glossary::{label_ui, words_ui};
+use super::lead::Lead;
 use super::plot::{Table, save_table_ui, whole_table_ui};
 use super::theme::{self, Tone, Type};
 use super::workbench::{Place, Workbench};
@@ -156,13 +157,11 @@ fn label(command: &Command, again: bool) -> &'static str {
     }
 }
 
-/// The button that runs the current step.
-pub(super) fn run_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, primary: bool) {
+/// The button that runs the current step, or runs it `again`.
+pub(super) fn run_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, again: bool) {
     let Some(command) = command(bench, view) else { return };
     let enabled = view.allows(command.kind());
-    let text = label(&command, !primary);
-    let button = if primary { primary_ui(ui, enabled, text) } else { ui.add_enabled(enabled, Button::new(text)) };
-    if button.clicked() {
+    if primary_ui(ui, !again && bench.lead == Lead::Step, enabled, label(&command, again)).clicked() {
         bench.ask(command);
     }
 }

@@ -11,6 +11,7 @@ use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, path_ui, primary_ui, small_ui};
 use crate::app::fonts;
 use crate::app::glossary::label_ui;
+use crate::app::lead::Lead;
 use crate::app::number;
 use crate::app::plot::{Kind, chart_inks, draw_chart_ui};
 use crate::app::theme::{self, Tone, Type};
@@ -102,7 +103,7 @@ pub(super) fn runs_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             "Every run that is saved and measured is kept here, with its choices and figures, to be compared. There is none yet.",
         );
         let idle = view.allows(CommandKind::RunAll);
-        if primary_ui(ui, idle, "Run all steps now").clicked() {
+        if primary_ui(ui, bench.lead == Lead::FirstRun, idle, "Run all steps now").clicked() {
             bench.run_all(view);
         }
         return;

@@ -36,6 +36,15 @@ impl Setup {
             Self::PlantedRange => "Plant a wrong range",
         }
     }
+
+    /// Whether what it sets up is open.
+    pub(in crate::app) fn is_done(self, view: &View, progress: &Progress) -> bool {
+        let Some(recipe) = &view.recipe else { return false };
+        match self {
+            Self::PlantedModel => is_planted_model(recipe),
+            Self::PlantedRange => planted(progress).is_some_and(|layer| is_planted(recipe, layer)),
+        }
+    }
 }
 
 /// The key of the layer whose range is wrong.
@@ -67,15 +76,19 @@ fn measured(view: &View, qat: bool) -> Result<(&Measured, &Recipe), String> {
     }
 }
 
+/// Whether the model is the one with spoilt weights.
+fn is_planted_model(recipe: &Recipe) -> bool {
+    let planted = |path: &std::path::Path| path.file_name().is_some_and(|n| n == PLANTED_FILE);
+    match &recipe.weights {
+        WeightsChoice::File(path) => planted(path) && recipe.model == ModelId::MobileNetV3Small,
+        WeightsChoice::Automatic | WeightsChoice::Train => false,
+    }
+}
+
 /// The spoilt model's, with float's and int8's accuracy.
 fn of_planted(view: &View, qat: bool) -> Result<(&Measured, &Recipe, [f64; 2]), String> {
     let Some(recipe) = &view.recipe else { return Err("No model is open yet.".to_owned()) };
-    let planted = |path: &std::path::Path| path.file_name().is_some_and(|n| n == PLANTED_FILE);
-    let is = match &recipe.weights {
-        WeightsChoice::File(path) => planted(path) && recipe.model == ModelId::MobileNetV3Small,
-        WeightsChoice::Automatic | WeightsChoice::Train => false,
-    };
-    if !is {
+    if !is_planted_model(recipe) {
         return Err("The planted model is not open: the button below opens it.".to_owned());
     }
     let (measured, recipe) = measured(view, qat)?;

@@ -7,22 +7,20 @@ use super::lessons::{Lesson, Predict};
 use super::measure::{Found, Measure};
 use super::panel::heading_ui;
 use super::prose::prose_ui;
-use crate::app::controls::small_ui;
+use crate::app::controls::{primary_ui, small_ui};
+use crate::app::lead::Lead;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::session::View;
-
-/// What a guess is kept under.
-fn guess_key(lesson: &Lesson, measure: Measure) -> String {
-    format!("{} {}", lesson.key(), measure.key())
-}
 
 /// What is guessed, and beside it what was measured, once the lesson's own work is `done`: what was measured before is of
 /// something else. Whether nothing is left to guess.
 pub(super) fn predictions_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &Lesson, done: bool) -> bool {
     let mut guessed = true;
+    // One of several leads on.
+    let first = lesson.unguessed(&bench.memory.tutorial).filter(|_| bench.lead == Lead::Guess);
     for predict in &lesson.predict {
-        let key = guess_key(lesson, predict.measure);
+        let key = lesson.guess_key(predict.measure);
         let kept = bench.memory.tutorial.guesses.get(&key).cloned();
         guessed &= kept.is_some();
         heading_ui(
@@ -37,13 +35,13 @@ pub(super) fn predictions_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, le
         let found = done.then(|| predict.measure.found(view)).flatten();
         match kept {
             Some(text) => guess_ui(ui, bench, predict.measure, (&key, &text), found),
-            None => ask_ui(ui, bench, view, predict, &key),
+            None => ask_ui(ui, bench, view, predict, &key, first == Some(predict)),
         }
     }
     guessed
 }
 
-fn ask_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, key: &str) {
+fn ask_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, key: &str, leads: bool) {
     let measure = predict.measure;
     let mut settled = None;
     ui.horizontal_wrapped(|ui| {
@@ -76,7 +74,7 @@ fn ask_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, predict: &Predict, ke
             }
         }
         let text = draft.text();
-        let guess = ui.button("Guess");
+        let guess = primary_ui(ui, leads, true, "Guess");
         guess.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("Guess {}", measure.key())));
         if guess.clicked() {
             settled = Some(text);

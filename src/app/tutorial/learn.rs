@@ -5,6 +5,7 @@ use eframe::egui::{self, Align, Label, Layout, RichText, Role, ScrollArea, Sense
 use super::lessons::{Lesson, Path, lessons};
 use super::panel::next_of;
 use crate::app::controls::{primary_ui, step_mark};
+use crate::app::lead::Lead;
 use crate::app::theme::{self, Type};
 use crate::app::workbench::Workbench;
 use crate::session::{Source, StepState, View};
@@ -24,7 +25,7 @@ pub(in crate::app) fn learn_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) 
         let shown: Vec<Path> = Path::ALL.into_iter().filter(|path| path.lessons().count() > 0).collect();
         // One button leads on: where there is nothing to resume, that of the first path with something left to do.
         let next = shown.iter().copied().find(|path| next_of(*path, &bench.memory.tutorial.done).is_some());
-        let next = next.filter(|_| !resumed);
+        let next = next.filter(|_| !resumed && bench.lead == Lead::Learn);
         for row in shown.chunks(columns) {
             let lines = row.iter().map(|path| path.lessons().count()).max().unwrap_or(0);
             ui.horizontal_top(|ui| {
@@ -66,7 +67,7 @@ fn intro_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) -> bool {
     if let Some(index) = resumed {
         let lesson = &lessons()[index];
         ui.horizontal_wrapped(|ui| {
-            if primary_ui(ui, true, "Resume").clicked() {
+            if primary_ui(ui, bench.lead == Lead::Learn, true, "Resume").clicked() {
                 bench.open_lesson(index);
             }
             let text = format!("{}, lesson {}: {}", lesson.path.title(), lesson.step, lesson.title);
@@ -109,7 +110,7 @@ fn path_ui(ui: &mut Ui, bench: &Workbench, path: Path, (width, lines): (f32, usi
             };
             ui.horizontal(|ui| {
                 let name = format!("{}: {text}", path.title());
-                let button = if leads { primary_ui(ui, true, text) } else { ui.button(text) };
+                let button = primary_ui(ui, leads, true, text);
                 button.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
                 if button.clicked() {
                     open = next.or_else(|| path.lessons().next().map(|(index, _)| index));

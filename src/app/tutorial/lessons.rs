@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::check::Check;
 use super::finale::Setup;
 use super::measure::Measure;
+use super::progress::Progress;
 
 /// Which way a lesson is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -194,6 +195,16 @@ impl Lesson {
             task: task.ok_or_else(|| missing("Task"))?,
             watch_out,
         })
+    }
+
+    /// What is neither guessed nor skipped yet, the first of it.
+    pub(in crate::app) fn unguessed(&self, progress: &Progress) -> Option<&Predict> {
+        self.predict.iter().find(|predict| !progress.guesses.contains_key(&self.guess_key(predict.measure)))
+    }
+
+    /// What a guess is kept under: "ptq-6 shrink".
+    pub(super) fn guess_key(&self, measure: Measure) -> String {
+        format!("{} {}", self.key(), measure.key())
     }
 
     /// A name for what is remembered: "ptq-3".

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use eframe::egui::{
-    self, Button, CollapsingHeader, Label, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, vec2,
-};
+use eframe::egui::{self, CollapsingHeader, Label, RichText, Role, ScrollArea, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::check::{Check, Verdict};
 use super::finale::{BEFORE, PLANTED_FILE, REPAIRED, Setup};
@@ -18,6 +16,7 @@ use super::prose::prose_ui;
 use super::todo::{Todo, commands, finale_choices, open_and_run, solve};
 use crate::app::asked::Asked;
 use crate::app::controls::{primary_ui, small_ui};
+use crate::app::lead::Lead;
 use crate::app::screens::code_of;
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::{Place, Workbench};
@@ -78,9 +77,13 @@ impl Workbench {
             self.ask(next);
         }
         let Some(lesson) = self.tutorial.lesson() else { return };
-        if lesson.check.judge(view, &self.memory.tutorial).is_ok() {
-            self.memory.tutorial.done.insert(lesson.key());
-            self.note_figure(lesson.check, view);
+        // *Do it for me* does the work of the lessons before this one too.
+        for (_, other) in lesson.path.lessons().take(lesson.step) {
+            let known = other.step != lesson.step && self.memory.tutorial.done.contains(&other.key());
+            if !known && other.check.judge(view, &self.memory.tutorial).is_ok() {
+                self.memory.tutorial.done.insert(other.key());
+                self.note_figure(other.check, view);
+            }
         }
     }
 }
@@ -325,7 +328,7 @@ fn task_ui(
             return;
         }
         if let Some(setup) = lesson.setup
-            && ui.add_enabled(idle && guessed, Button::new(setup.title())).clicked()
+            && primary_ui(ui, bench.lead == Lead::SetUp, idle && guessed, setup.title()).clicked()
         {
             bench.set_up(ui, setup);
         }
@@ -334,7 +337,7 @@ fn task_ui(
             return;
         }
         ui.horizontal_wrapped(|ui| {
-            if ui.add_enabled(idle, Button::new("Do it for me")).clicked() {
+            if primary_ui(ui, bench.lead == Lead::DoIt, idle, "Do it for me").clicked() {
                 bench.do_it(ui, lesson, view);
             }
             if !idle {
@@ -342,7 +345,7 @@ fn task_ui(
             }
             if bench.step != lesson.check.step() || bench.place != Place::Step {
                 let text = format!("Go to {}", lesson.check.step().title_in(&bench.choices.method()));
-                let go = ui.button(&text);
+                let go = primary_ui(ui, bench.lead == Lead::ToTask, true, &text);
                 go.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{text} for this task")));
                 if go.clicked() {
                     bench.go(lesson.check.step());
@@ -396,6 +399,7 @@ fn code_ui(ui: &mut Ui, bench: &mut Workbench, view: &View, lesson: &Lesson) {
 fn foot_ui(ui: &mut Ui, bench: &mut Workbench, lesson: &Lesson) {
     let all: Vec<usize> = lesson.path.lessons().map(|(index, _)| index).collect();
     let done = bench.memory.tutorial.done.contains(&lesson.key());
+    let leads = bench.lead == Lead::NextLesson;
     ui.horizontal(|ui| {
         if lesson.step > 1 && ui.button("Back").clicked() {
             bench.open_lesson(all[lesson.step - 2]);
@@ -403,14 +407,13 @@ fn foot_ui(ui: &mut Ui, bench: &mut Workbench, lesson: &Lesson) {
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| match all.get(lesson.step) {
             Some(next) => {
                 let text = if done { "Next lesson" } else { "Skip to the next" };
-                let pressed = if done { primary_ui(ui, true, text) } else { ui.button(text) };
-                if pressed.clicked() {
+                if primary_ui(ui, leads, true, text).clicked() {
                     bench.open_lesson(*next);
                 }
             }
             None => {
-                let pressed = if done { primary_ui(ui, true, "Finish") } else { ui.button("To the overview") };
-                if pressed.clicked() {
+                let text = if done { "Finish" } else { "To the overview" };
+                if primary_ui(ui, leads, true, text).clicked() {
                     bench.leave_lesson();
                 }
             }

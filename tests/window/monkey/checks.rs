@@ -64,6 +64,8 @@ impl Monkey {
         if i.is_multiple_of(10) {
             let unnamed = self.harness.unnamed_widgets();
             assert!(unnamed.is_empty(), "without a name: {unnamed:?}");
+            let leading = crate::lead::leading(&self.harness);
+            assert!(leading.len() <= 1, "several buttons lead on: {leading:?}");
             let place = |node: egui_kittest::Node<'_>| node.accesskit_node().raw_bounds();
             for b in self.harness.root().children_recursive().filter_map(place) {
                 let finite = [b.x0, b.y0, b.x1, b.y1].iter().all(|v| v.is_finite());
