@@ -20,7 +20,8 @@ pub(super) fn help_ui(ctx: &Context, bench: &mut Workbench) {
         ScrollArea::vertical().max_height(high).show(ui, |ui| {
             Grid::new("keys").spacing(vec2(theme::PADDING * 2.0, theme::GRID)).show(ui, |ui| {
                 for (keys, what) in Action::keyed() {
-                    ui.label(RichText::new(keys).font(Type::Body.mono()).color(p.strong));
+                    // Of the other face `++` would be one sign.
+                    ui.label(RichText::new(keys).font(Type::Body.strong()).color(p.strong));
                     ui.label(RichText::new(what).color(p.text));
                     ui.end_row();
                 }

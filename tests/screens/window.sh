@@ -1,5 +1,6 @@
 # Starts the real window on a virtual display of its own, with a home of its own, and gives the words that drive it by
-# mouse and keyboard. Sourced by the scripts beside it, which set `octet` to the program.
+# mouse and keyboard. Sourced by the scripts beside it, which set `octet` to the program, and `screen` to its pixels where
+# they are not 1280x820.
 # Needs Xvfb, xdotool, ImageMagick's `import`, and Mesa's OpenGL (Debian: xvfb xdotool imagemagick libgl1-mesa-dri libegl1
 # libxkbcommon-x11-0).
 home=$(mktemp -d)
@@ -7,7 +8,7 @@ export DISPLAY=":$((90 + RANDOM % 900))" LIBGL_ALWAYS_SOFTWARE=1 HOME="$home" XD
 export XDG_CONFIG_HOME="$home/config" XDG_CACHE_HOME="$home/cache"
 project="$home/octet"
 
-Xvfb "$DISPLAY" -screen 0 1280x820x24 >/dev/null 2>&1 &
+Xvfb "$DISPLAY" -screen 0 "${screen:-1280x820}x24" >/dev/null 2>&1 &
 server=$!
 window=
 trap 'kill $window $server 2>/dev/null; wait 2>/dev/null; rm -rf "$home"' EXIT

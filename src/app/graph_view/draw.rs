@@ -149,10 +149,12 @@ impl Brush {
         self.painter.galley(at, galley, color);
     }
 
-    /// The picture in small, with what is seen of it; drawn where it helps: when not all is seen.
+    /// The picture in small, with what is seen of it; drawn where it helps: when not all is seen, and where it does not
+    /// lie on the cards.
     pub fn minimap(&self, layout: &Layout, standing: &[Standing], tone: impl Fn(&Card) -> Tone) {
+        const LEAST: f32 = 280.0;
         let seen = self.camera.seen(self.pane);
-        if seen.contains_rect(layout.bounds) {
+        if seen.contains_rect(layout.bounds) || self.pane.width() < LEAST {
             return;
         }
         let room = vec2(96.0, self.pane.height() - 32.0);

@@ -325,14 +325,17 @@ const NARROW: f32 = 320.0;
 fn toolbar_ui(ui: &mut Ui, title: &str, label: &str, pane: &mut GraphPane, graph: &Arc<Graph>) -> Option<String> {
     let mut chosen = None;
     ui.horizontal(|ui| {
+        // The field takes what the buttons leave.
+        let mut buttons = 172.0;
         if ui.available_width() < NARROW {
             ui.spacing_mut().button_padding.x = theme::GRID;
             ui.spacing_mut().item_spacing.x = theme::GRID;
+            buttons = 124.0;
         }
         ui.label(RichText::new(title).font(Type::Body.strong()).color(theme::palette(ui).strong));
         let field = egui::TextEdit::singleline(&mut pane.search)
             .hint_text("Find a layer")
-            .desired_width((ui.available_width() - 172.0).clamp(24.0, 160.0))
+            .desired_width((ui.available_width() - buttons).clamp(24.0, 160.0))
             .align(egui::Align2::LEFT_CENTER);
         let field = ui.add(field).on_hover_text(format!("Find a layer: {label}"));
         field.widget_info(|| {

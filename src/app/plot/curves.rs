@@ -53,7 +53,8 @@ pub fn curves_marked_ui(
     };
     chart_ui(ui, title, &summary, table, |ui| {
         let p = theme::palette(ui);
-        let (strong, weak) = (p.strong, p.weak);
+        // A name is read where it lies over another line too.
+        let (strong, weak, behind) = (p.strong, p.weak, p.ground.gamma_multiply(0.8));
         let ends = curves.iter().filter_map(|c| c.points.last()).map(|p| p[1]);
         let lowest = ends.fold(f64::INFINITY, f64::min);
         let (low, high) = extent(curves);
@@ -73,7 +74,8 @@ pub fn curves_marked_ui(
                     } else {
                         plot.line(Line::new(curve.name.clone(), points).color(color).width(2.0).style(style));
                     }
-                    let label = RichText::new(format!(" {}", curve.name)).font(Type::Small.strong()).color(strong);
+                    let label = RichText::new(format!(" {} ", curve.name)).font(Type::Small.strong()).color(strong);
+                    let label = label.background_color(behind);
                     let at = PlotPoint::new(end[0], end[1]);
                     // The lowest line has its name below it, so that two that end close by are both read.
                     let below = curves.len() > 1 && end[1] <= lowest;
@@ -85,7 +87,8 @@ pub fn curves_marked_ui(
                 for (i, mark) in together(marks).into_iter().enumerate() {
                     let line = VLine::new(mark.1.clone(), mark.0).color(weak).width(1.0);
                     plot.vline(line.style(LineStyle::dashed_dense()));
-                    let label = RichText::new(format!(" {}", mark.1)).font(Type::Small.font()).color(weak);
+                    let label = RichText::new(format!(" {} ", mark.1)).font(Type::Small.font()).color(weak);
+                    let label = label.background_color(behind);
                     let at = PlotPoint::new(mark.0, low + (high - low) * 0.15 * i as f64);
                     plot.text(Text::new("", at, label).color(weak).anchor(Align2::LEFT_BOTTOM).allow_hover(false));
                 }

@@ -198,7 +198,9 @@ fn strip_ui(ui: &mut Ui, place: &PlotTransform, levels: Levels) {
         true => format!("{} levels, {apart} apart", levels.count),
         false => format!("levels, {apart} apart"),
     };
-    let at = pos2(frame.min + 2.0, rect.bottom());
+    // Under the first level, where the text has its room there.
+    let begin = frame.min + 2.0;
+    let at = pos2(left.clamp(begin, (frame.max - 160.0).max(begin)), rect.bottom());
     painter.text(at, Align2::LEFT_BOTTOM, &text, Type::Small.font(), p.weak);
     response.on_hover_text(text);
 }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use eframe::egui::{RichText, Ui};
 
-use super::prose;
 use super::result::Says;
+use super::{halves_ui, prose};
 use crate::app::controls::choice_ui;
 use crate::app::graph_view::pane_ui;
 use crate::app::theme;
@@ -60,8 +60,10 @@ fn says_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
 pub(super) fn pair_ui(ui: &mut Ui, bench: &mut Workbench, before: &Arc<Graph>, after: &Arc<Graph>) {
     let size = ui.available_size();
     let mut chosen: [Option<String>; 2] = [None, None];
-    ui.columns_const(|columns: &mut [Ui; 2]| {
-        for (i, (ui, (name, graph))) in columns.iter_mut().zip([("Before", before), ("After", after)]).enumerate() {
+    halves_ui(ui, |left, right| {
+        for (i, (ui, (name, graph))) in
+            [left, right].into_iter().zip([("Before", before), ("After", after)]).enumerate()
+        {
             ui.set_max_height(size.y);
             chosen[i] = pane_ui(ui, name, &mut bench.panes[i], graph, &bench.selection);
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use eframe::egui::{Grid, RichText, ScrollArea, Ui, vec2};
+use eframe::egui::{Checkbox, Grid, RichText, Role, ScrollArea, Ui, WidgetInfo, vec2};
 
 use super::{heading, prose};
 use crate::app::controls::{choice_ui, figures_ui, number_ui};
@@ -12,8 +12,7 @@ use crate::app::plot::{Curve, Mark, curves_marked_ui};
 use crate::app::theme::{self, Tone, Type};
 use crate::app::workbench::Workbench;
 use crate::session::{
-    CheckpointFile, Command, CommandKind, Frozen, QatLevels, QatTraining, RangeReport, Stage, Step, StepSize,
-    TrainEvent, View,
+    CheckpointFile, Command, CommandKind, Frozen, QatLevels, RangeReport, Stage, Step, StepSize, TrainEvent, View,
 };
 
 /// Whether training keeps its state in a file.
@@ -26,8 +25,7 @@ pub(crate) struct QatScreen {
 pub(super) fn qat_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.set_max_width(ui.available_width() - 16.0);
-        choices_ui(ui, &mut bench.choices.qat);
-        checkpoint_ui(ui, bench, view);
+        choices_ui(ui, bench, view);
         if view.qat.is_empty() && matches!(view.stage_of(Step::Calibrate).map(AsRef::as_ref), Some(Stage::Trained { .. })) {
             result_ui(ui, view);
             prose(ui, "It was trained in an earlier session; the curves of that are gone with it.");
@@ -48,17 +46,20 @@ pub(super) fn qat_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     });
 }
 
-fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
-    ui.horizontal_wrapped(|ui| {
-        number_ui(ui, "Epochs", &mut qat.train.epochs, 1..=1000, 0.1);
-        number_ui(ui, "Batch", &mut qat.train.batch, 2..=1024, 1.0);
-        number_ui(ui, "Learning rate", &mut qat.train.learning_rate, 1e-7..=1.0, 1e-5);
-        ui.checkbox(&mut qat.train.augment, "Flip and shift images");
-    });
-    let config = qat.config();
+fn choices_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let spacing = vec2(theme::PADDING, theme::GAP);
     Grid::new("qat").num_columns(2).spacing(spacing).min_row_height(theme::CHOICE).show(ui, |ui| {
         let weak = theme::palette(ui).weak;
+        let qat = &mut bench.choices.qat;
+        label_ui(ui, RichText::new("Train").color(weak));
+        ui.horizontal_wrapped(|ui| {
+            number_ui(ui, "epochs", &mut qat.train.epochs, 1..=1000, 0.1);
+            number_ui(ui, "batch", &mut qat.train.batch, 2..=1024, 1.0);
+            number_ui(ui, "learning rate", &mut qat.train.learning_rate, 1e-7..=1.0, 1e-5);
+            ui.checkbox(&mut qat.train.augment, "Flip and shift images");
+        });
+        ui.end_row();
+        let config = qat.config();
         label_ui(ui, RichText::new("Freeze").color(weak));
         ui.horizontal_wrapped(|ui| {
             let (mut observers, mut bn) = (config.freeze_observers, config.freeze_bn);
@@ -81,6 +82,9 @@ fn choices_ui(ui: &mut Ui, qat: &mut QatTraining) {
         let levels = [(QatLevels::Int8, "As int8 has them"), (QatLevels::PyTorch, "As PyTorch")];
         choice_ui(ui, "Levels", &levels, &mut qat.levels);
         ui.end_row();
+        label_ui(ui, RichText::new("Checkpoint").color(weak));
+        checkpoint_ui(ui, bench, view);
+        ui.end_row();
     });
 }
 
@@ -89,8 +93,9 @@ fn checkpoint_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     let path = bench.choices.out().with_extension("checkpoint");
     ui.horizontal_wrapped(|ui| {
         let can = view.allows(CommandKind::KeepCheckpoints);
-        let box_ = eframe::egui::Checkbox::new(&mut bench.qat.keep, "Keep a checkpoint after each epoch");
-        let kept = ui.add_enabled(can, box_);
+        let kept = ui.add_enabled(can, Checkbox::new(&mut bench.qat.keep, "Keep one after each epoch"));
+        let (name, on) = ("Keep a checkpoint after each epoch", bench.qat.keep);
+        kept.widget_info(|| WidgetInfo::selected(Role::CheckBox, can, on, name));
         if kept.on_hover_text(path.display().to_string()).changed() {
             let file = bench.qat.keep.then(|| CheckpointFile { path: path.clone(), resume: false });
             bench.ask(Command::KeepCheckpoints(file));
@@ -264,7 +269,7 @@ fn ranges_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
             }
         });
         let name = format!("Layer: {}", selected.node);
-        response.response.widget_info(|| eframe::egui::WidgetInfo::labeled(eframe::egui::Role::ComboBox, true, &name));
+        response.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, &name));
         let text = format!(
             "scale {}, zero point {}",
             number::number(selected.scale.into()),

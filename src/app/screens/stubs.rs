@@ -112,6 +112,8 @@ fn crossings_ui(ui: &mut Ui, bench: &Workbench, found: &[Crossing]) -> Option<St
                     let name = RichText::new(&crossing.node).font(Type::Body.strong());
                     // Its letters stand above those below it.
                     ui.spacing_mut().button_padding.x = 0.0;
+                    // And as far below the card's edge as those at its foot above it.
+                    ui.spacing_mut().interact_size.y = theme::SMALL;
                     if ui.selectable_label(selected, name).on_hover_text("Show it in the graph").clicked() {
                         picked = Some(crossing.node.clone());
                     }
