@@ -123,7 +123,7 @@ fn a_confusion_matrix_names_its_rows_and_columns() {
         }
         // Over a cell, in words what it says.
         let figure = harness.get_by_label_contains("Names: some right").rect();
-        harness.hover_at(figure.left_bottom() + eframe::egui::vec2(figure.height() - 3.0, -3.0));
+        harness.hover_at(figure.left_bottom() + eframe::egui::vec2(figure.height() - 1.0, -1.0));
         harness.run_steps(8);
         let last = format!("90 images of a class of {} are named so", classes - 1);
         assert!(harness.query_by_label(&last).is_some(), "{last}");

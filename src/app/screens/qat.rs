@@ -51,7 +51,7 @@ fn choices_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
     Grid::new("qat").num_columns(2).spacing(spacing).min_row_height(theme::CHOICE).show(ui, |ui| {
         let weak = theme::palette(ui).weak;
         let qat = &mut bench.choices.qat;
-        label_ui(ui, RichText::new("Train").color(weak));
+        label_ui(ui, RichText::new("Training").color(weak));
         ui.horizontal_wrapped(|ui| {
             number_ui(ui, "epochs", &mut qat.train.epochs, 1..=1000, 0.1);
             number_ui(ui, "batch", &mut qat.train.batch, 2..=1024, 1.0);
