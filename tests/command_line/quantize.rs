@@ -193,6 +193,25 @@ fn warnings_stand_on_standard_error_and_in_the_json() {
     assert!(said.contains("warning: node `conv1.1`"), "{said}");
 }
 
+/// The remedy that the warning names gives back what the ties had cost.
+#[test]
+fn logits_too_coarse_to_tell_classes_apart_are_told_with_what_helps() {
+    let dir = TempDir::new().expect("a folder");
+    let run = |more: &[&str]| {
+        let report = json(dir.path(), &[&["ptq", "--model", "mobilenet_v3_small"], more].concat());
+        let warnings = report["warnings"].as_array().expect("a list").clone();
+        let tied = warnings.into_iter().find(|w| w["kind"] == "tied_classes");
+        (tied, report["int8"]["accuracy"].as_f64().expect("an accuracy"))
+    };
+    let (tied, coarse) = run(&[]);
+    let tied = tied.expect("one level of its logits is 1.5 wide");
+    assert_eq!(tied["node"], "classifier.3");
+    assert!(tied["remedy"].as_str().is_some_and(|r| r.contains("in float")), "{tied}");
+    let (tied, fine) = run(&["--float-layers", "classifier.3"]);
+    assert_eq!(tied, None);
+    assert!(fine > coarse + 0.01, "{fine} against {coarse}");
+}
+
 #[test]
 fn the_file_is_the_same_on_any_number_of_threads() {
     let dir = TempDir::new().expect("a folder");

@@ -2,7 +2,7 @@ use eframe::egui::{Grid, RichText, Ui};
 
 use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled};
+use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled, warnings_ui};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
 use crate::app::glossary::label_ui;
@@ -47,6 +47,9 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ResultView::Summary => scrolled(ui, |ui| match measured {
             Some(measured) => {
                 measured_ui(ui, measured, view);
+                if let Some(stage) = view.stage_of(Step::Convert) {
+                    warnings_ui(ui, stage.warnings());
+                }
                 qat::converted_ui(ui, view);
                 study_ui(ui, study.as_ref());
                 file_ui(ui, bench);
