@@ -3,14 +3,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{
-    args::{DataArgs, HeadArgs, ImageArgs, MachineArgs, positive},
+    args::{DataArgs, HeadArgs, ImageArgs, MachineArgs},
     outputs::OutputArgs,
     quant_args::QuantArgs,
     train_args::{CheckpointArgs, RuleArgs},
 };
-use crate::session::{
-    CheckpointFile, Method, ModelId, QatLevels, QatTraining, Recipe, StepSize, TrainConfig, WeightsChoice,
-};
+use crate::session::{CheckpointFile, Method, ModelId, QatLevels, QatTraining, Recipe, StepSize, WeightsChoice};
 
 /// `octet qat`
 #[derive(Debug, Args)]
@@ -48,15 +46,6 @@ pub struct QatArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Training with fake quantization")]
 struct TrainingArgs {
-    /// Passes over the training images
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: Option<u32>,
-    /// Images a batch
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    batch: Option<u32>,
-    /// Largest learning rate
-    #[arg(long, value_name = "X", value_parser = positive)]
-    lr: Option<f64>,
     /// Epochs after which ranges stand still [default: 4 of 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     freeze_observers: Option<u32>,
@@ -91,13 +80,7 @@ impl QatArgs {
     /// Every choice, the rest at its default.
     pub fn recipe(&self) -> Recipe {
         let said = &self.training;
-        let default = QatTraining::default();
-        let mut train = TrainConfig {
-            epochs: said.epochs.map_or(default.train.epochs, |n| n as usize),
-            batch: said.batch.map_or(default.train.batch, |n| n as usize),
-            learning_rate: said.lr.unwrap_or(default.train.learning_rate),
-            ..default.train
-        };
+        let mut train = QatTraining::default().train;
         self.rule.apply(&mut train);
         let training = QatTraining {
             train,

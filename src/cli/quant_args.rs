@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use clap::{Args, ValueEnum};
 
@@ -92,15 +92,6 @@ impl SchemeArg {
     }
 }
 
-impl fmt::Display for SchemeArg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Symmetric => "symmetric",
-            Self::Affine => "affine",
-        })
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GranularityArg {
     /// One for each output channel
@@ -132,15 +123,6 @@ impl BiasesArg {
             Self::Float => Biases::Float,
             Self::Int32 => Biases::Int32,
         }
-    }
-}
-
-impl fmt::Display for BiasesArg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Float => "float",
-            Self::Int32 => "int32",
-        })
     }
 }
 

@@ -7,9 +7,18 @@ use clap::{Args, ValueEnum};
 use super::args::{DataArgs, HeadArgs, ImageArgs, MachineArgs, positive};
 use crate::session::{CheckpointFile, ModelId, Optimizer, Recipe, TrainConfig, WeightsChoice};
 
-/// How weights follow their gradients.
+/// How long is trained, and how weights follow their gradients.
 #[derive(Debug, Args)]
 pub struct RuleArgs {
+    /// Passes over the training images
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
+    /// Images a batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    batch: Option<u32>,
+    /// Largest learning rate
+    #[arg(long, value_name = "X", value_parser = positive)]
+    lr: Option<f64>,
     /// AdamW, or SGD with a momentum of 0.9 [default: adamw]
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerArg>,
@@ -36,6 +45,9 @@ enum OptimizerArg {
 impl RuleArgs {
     /// Writes what was said into `train`.
     pub fn apply(&self, train: &mut TrainConfig) {
+        train.epochs = self.epochs.map_or(train.epochs, |n| n as usize);
+        train.batch = self.batch.map_or(train.batch, |n| n as usize);
+        train.learning_rate = self.lr.unwrap_or(train.learning_rate);
         let decay = |default| self.weight_decay.unwrap_or(default);
         train.optimizer = match (self.optimizer, train.optimizer) {
             (None, Optimizer::AdamW { weight_decay }) => Optimizer::AdamW { weight_decay: decay(weight_decay) },
@@ -89,15 +101,6 @@ pub struct TrainArgs {
     pub data: DataArgs,
     #[command(flatten)]
     images: ImageArgs,
-    /// Passes over the training images
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: Option<u32>,
-    /// Images a batch
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    batch: Option<u32>,
-    /// Largest learning rate
-    #[arg(long, value_name = "X", value_parser = positive)]
-    lr: Option<f64>,
     #[command(flatten)]
     rule: RuleArgs,
     #[command(flatten)]
@@ -128,11 +131,7 @@ impl TrainArgs {
             threads: self.machine.threads(),
             ..Recipe::new(self.model)
         };
-        let train = &mut recipe.train;
-        train.epochs = self.epochs.map_or(train.epochs, |n| n as usize);
-        train.batch = self.batch.map_or(train.batch, |n| n as usize);
-        train.learning_rate = self.lr.unwrap_or(train.learning_rate);
-        self.rule.apply(train);
+        self.rule.apply(&mut recipe.train);
         recipe
     }
 

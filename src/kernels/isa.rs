@@ -145,9 +145,18 @@ impl Kernels {
         Self { isa: self.isa, pool: Arc::new(Pool::new(1)) }
     }
 
-    /// Calls `f` once for each of `0..jobs`, several at a time. What runs in it runs [`Kernels::alone`].
-    pub fn for_each(&self, jobs: usize, f: impl Fn(usize) + Sync) {
-        self.pool.run(jobs, &f);
+    /// What `f` gives for each of `0..jobs`, several at a time, each with the state of the thread that runs it. What runs
+    /// in it runs [`Kernels::alone`].
+    ///
+    /// # Panics
+    /// If there are fewer states than threads.
+    pub fn map<S: Send, R: Send>(
+        &self,
+        states: &mut [S],
+        jobs: usize,
+        f: impl Fn(&mut S, usize) -> R + Sync,
+    ) -> Vec<R> {
+        self.pool.map(states, jobs, f)
     }
 
     /// Calls `f` on every part of `0..parts`, on several threads where `work` (in multiply-adds) is worth it.
@@ -155,7 +164,7 @@ impl Kernels {
         if parts <= 1 || self.threads() == 1 || work < PARALLEL_WORK {
             (0..parts).for_each(f);
         } else {
-            self.pool.run(parts, &f);
+            self.pool.run(parts, f);
         }
     }
 

@@ -20,7 +20,8 @@ const OPEN: u64 = 1;
 const INSIDE: u64 = 2;
 const NUMBER: u32 = 16;
 
-type Job = *const (dyn Fn(usize) + Sync + 'static);
+/// Called with the thread that runs it and the part.
+type Job = *const (dyn Fn(usize, usize) + Sync + 'static);
 
 /// On a cache line of its own: what two threads write would go to and fro between them.
 #[repr(align(128))]
@@ -86,14 +87,40 @@ impl Pool {
     /// Each thread begins with the same share of the parts every time, so that it finds in its own cache what it wrote in
     /// the layer before, and helps the others once that is done.
     /// While the workers are taken, by another thread or from inside a job, the caller does it all alone.
-    pub(super) fn run(&self, parts: usize, f: &(dyn Fn(usize) + Sync)) {
+    pub(super) fn run(&self, parts: usize, f: impl Fn(usize) + Sync) {
+        self.run_telling(parts, &|_, part| f(part));
+    }
+
+    /// What `f` gives for each of `0..jobs`, in their order; they run as the parts of [`Pool::run`] do. Each thread has
+    /// the same of the `states` in every job, and in every call: what it left there lies in its own cache.
+    ///
+    /// # Panics
+    /// If there are fewer states than threads.
+    pub(super) fn map<S: Send, R: Send>(
+        &self,
+        states: &mut [S],
+        jobs: usize,
+        f: impl Fn(&mut S, usize) -> R + Sync,
+    ) -> Vec<R> {
+        let states: Vec<Mutex<&mut S>> = states.iter_mut().map(Mutex::new).collect();
+        let results: Vec<Mutex<Option<R>>> = (0..jobs).map(|_| Mutex::new(None)).collect();
+        self.run_telling(jobs, &|thread, job| {
+            let mut state = states[thread].lock().expect("no other thread has it");
+            *results[job].lock().expect("each is written once") = Some(f(&mut state, job));
+        });
+        let found = results.into_iter().map(|r| r.into_inner().expect("no thread is in it"));
+        found.map(|r| r.expect("every job has run")).collect()
+    }
+
+    /// [`Pool::run`], with the thread that calls as `f`'s first argument; the caller is 0.
+    fn run_telling(&self, parts: usize, f: &(dyn Fn(usize, usize) + Sync)) {
         let board = &*self.board;
         if board.busy.swap(true, SeqCst) {
-            return (0..parts).for_each(f);
+            return (0..parts).for_each(|part| f(0, part));
         }
         // SAFETY: only the lifetime changes. Below, the job is closed and every worker waited for before `f` ends,
         // also when it panics.
-        let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync), Job>(f) };
+        let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize, usize) + Sync), Job>(f) };
         // SAFETY: the state is closed and nobody is inside: the job before ended so, and `busy` keeps
         // every other caller out.
         unsafe { *board.job.get() = Some(job) };
@@ -125,14 +152,14 @@ impl Board {
         parts * thread / self.next.len()
     }
 
-    fn take_parts(&self, me: usize, f: &(dyn Fn(usize) + Sync)) {
+    fn take_parts(&self, me: usize, f: &(dyn Fn(usize, usize) + Sync)) {
         let (parts, threads) = (self.parts.load(SeqCst), self.next.len());
         for thread in (me..threads).chain(0..me) {
             let (next, end) = (&self.next[thread].0, self.share(thread + 1, parts));
             while next.load(SeqCst) < end {
                 let part = next.fetch_add(1, SeqCst);
                 if part < end {
-                    f(part);
+                    f(me, part);
                 }
             }
         }
@@ -194,7 +221,7 @@ mod tests {
         let pool = Pool::new(3);
         for round in 0..2_000_usize {
             let counts: Vec<AtomicU32> = (0..round % 17).map(|_| AtomicU32::new(0)).collect();
-            pool.run(counts.len(), &|part| {
+            pool.run(counts.len(), |part| {
                 counts[part].fetch_add(1, SeqCst);
             });
             assert!(counts.iter().all(|c| c.load(SeqCst) == 1), "round {round}");
@@ -205,12 +232,26 @@ mod tests {
     }
 
     #[test]
+    fn results_stand_in_the_order_of_the_jobs_and_no_two_threads_share_a_state() {
+        let pool = Pool::new(3);
+        for jobs in 0..20 {
+            let mut states = [0; 3];
+            let squares = pool.map(&mut states, jobs, |state, job| {
+                *state += 1;
+                job * job
+            });
+            assert_eq!(squares, (0..jobs).map(|j| j * j).collect::<Vec<_>>());
+            assert_eq!(states.iter().sum::<usize>(), jobs, "each job counted once: {states:?}");
+        }
+    }
+
+    #[test]
     fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
         let pool = Pool::new(2);
-        let caught = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|part| assert!(part != 5, "part five"))));
+        let caught = catch_unwind(AssertUnwindSafe(|| pool.run(8, |part| assert!(part != 5, "part five"))));
         assert!(caught.is_err());
         let sum = AtomicUsize::new(0);
-        pool.run(10, &|part| {
+        pool.run(10, |part| {
             sum.fetch_add(part, SeqCst);
         });
         assert_eq!(sum.into_inner(), 45);

@@ -48,7 +48,9 @@ pub use repair::{
 };
 pub use stubs::{Crossing, StubsReport, crossings, insert_stubs};
 pub use twins::{part_relus, twins};
-pub use warning::{FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, weight_warnings};
+pub use warning::{
+    FUSION_TOLERANCE, Problem, UNEVEN, Warning, fusion_warning, normalization_warning, tie_warning, weight_warnings,
+};
 pub use weight::{fake_quantize_weight, quantize_weight};
 
 /// The smallest scale, `torch.finfo(torch.float32).eps`, in every observer of PyTorch.

@@ -368,6 +368,18 @@ fn a_fusion_that_moves_the_output_is_warned_of() {
 }
 
 #[test]
+fn classes_that_tie_are_told_above_one_image_in_fifty_and_where_logits_have_levels() {
+    let (prepared, _) = prepare(&fused(ModelId::ResNet18), &x86()).expect("a fused model");
+    let (int8, _) = converted(&prepared).expect("scales for all");
+    assert_eq!(tie_warning(&int8, 2, 100), None);
+    assert_eq!(tie_warning(&int8, 0, 0), None, "nothing was measured");
+    let warning = tie_warning(&int8, 3, 100).expect("more than one in fifty");
+    assert_eq!((warning.node.as_str(), warning.kind()), ("fc", "tied_classes"));
+    assert_eq!(warning.problem, Problem::TiedClasses { tied: 3, of: 100, scale: 0.5 });
+    assert_eq!(tie_warning(&fused(ModelId::ResNet18), 3, 100), None, "float logits have no levels");
+}
+
+#[test]
 fn a_name_that_no_node_bears_cannot_be_switched_off() {
     let options = FuseOptions { disabled: BTreeSet::from(["conv9".to_owned()]) };
     let error = fuse(&stubbed(ModelId::ResNet18), &options).expect_err("no such node").to_string();

@@ -11,6 +11,8 @@ pub const FUSION_TOLERANCE: f32 = 1e-5;
 const FAR: f32 = 1.0;
 /// Half of the channels with a variance so many times their running one, or so many times smaller, are no accident.
 const SPREAD: f32 = 2.0;
+/// Where two classes share the largest logit of more than one image in so many, int8 loses images that float does not.
+const TIED: usize = 50;
 /// Channels that a message names.
 const NAMED: usize = 4;
 
@@ -71,6 +73,16 @@ pub enum Problem {
         /// The largest difference over the largest logit.
         relative: f32,
     },
+    /// Its levels are too wide to tell classes apart: on more than one image in [`TIED`] two share the largest logit, and
+    /// the first of them is named, as PyTorch does.
+    TiedClasses {
+        /// Images with a tie.
+        tied: usize,
+        /// Of how many.
+        of: usize,
+        /// Width of a level of the logits.
+        scale: f32,
+    },
 }
 
 impl Problem {
@@ -84,6 +96,7 @@ impl Problem {
             Self::NoData => "their observers saw no data",
             Self::Normalization { .. } => "what they read is not distributed as in training",
             Self::FusionMoved { .. } => "fusing moved the output",
+            Self::TiedClasses { .. } => "two classes share the largest logit of some images",
         }
     }
 }
@@ -99,6 +112,7 @@ impl Warning {
             Problem::NoData => "no_data",
             Problem::Normalization { .. } => "normalization",
             Problem::FusionMoved { .. } => "fusion_moved",
+            Problem::TiedClasses { .. } => "tied_classes",
         }
     }
 
@@ -132,6 +146,10 @@ impl Warning {
             Problem::FusionMoved { relative } => {
                 format!("fusing moved the output by {relative:.1e} of the largest logit")
             }
+            Problem::TiedClasses { tied, of, scale } => format!(
+                "on {tied} of {of} images two classes share the largest logit, of which one level is {scale:.2} wide; \
+                 the first of them is named"
+            ),
         }
     }
 
@@ -149,6 +167,7 @@ impl Warning {
                 )
             }
             Problem::FusionMoved { .. } => format!("{FUSION_TOLERANCE:e} at most"),
+            Problem::TiedClasses { .. } => format!("at most one image in {TIED}"),
         }
     }
 
@@ -173,6 +192,7 @@ impl Warning {
             Problem::FusionMoved { .. } => {
                 "switch its fusion off, or look for a batch norm whose running variance is nearly zero"
             }
+            Problem::TiedClasses { .. } => "leave this layer in float, which costs few bytes",
         }
     }
 }
@@ -222,6 +242,15 @@ pub fn fusion_warning(fused: &Graph, relative: f32) -> Option<Warning> {
     let proved = relative <= FUSION_TOLERANCE;
     let node = fused.node(fused.output()).name.clone();
     (!proved).then_some(Warning { node, problem: Problem::FusionMoved { relative } })
+}
+
+/// Where the logits' levels are too wide: `tied` of `of` images have two classes with the largest logit. `None` where the
+/// last layer is left in float.
+pub fn tie_warning(int8: &Graph, tied: usize, of: usize) -> Option<Warning> {
+    let stub = int8.node(int8.output());
+    let layer = int8.node(*stub.inputs.first()?);
+    let scale = layer.numeric.qparams()?.scale;
+    (tied * TIED > of).then(|| Warning { node: layer.name.clone(), problem: Problem::TiedClasses { tied, of, scale } })
 }
 
 /// Layers with dead channels, or with channels too different for one scale, in a graph whose batch norms are folded.

@@ -112,7 +112,28 @@ pub(super) fn int8_accuracy(
     plan: &mut Plan,
     to: &mut Reporter<'_>,
 ) -> Result<Option<f64>, SessionError> {
-    accuracy(opened, "Measuring int8", &mut |images, batch| Ok(plan.run(images, batch)), to)
+    int8_accuracy_and_ties(opened, plan, to).map(|(accuracy, _)| accuracy)
+}
+
+/// The same, and on how many of the images two classes share the largest logit.
+pub(super) fn int8_accuracy_and_ties(
+    opened: &Opened,
+    plan: &mut Plan,
+    to: &mut Reporter<'_>,
+) -> Result<(Option<f64>, usize), SessionError> {
+    let mut tied = 0;
+    let mut run = |images: &[f32], batch| {
+        let logits = plan.run(images, batch);
+        tied += logits.chunks_exact(opened.classes).filter(|row| is_tied(row)).count();
+        Ok(logits)
+    };
+    let accuracy = accuracy(opened, "Measuring int8", &mut run, to)?;
+    Ok((accuracy, tied))
+}
+
+fn is_tied(logits: &[f32]) -> bool {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    logits.iter().filter(|l| **l == largest).count() > 1
 }
 
 fn accuracy(

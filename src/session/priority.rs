@@ -1,13 +1,14 @@
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
-
-/// Of 0 to 99, where 50 is what a thread starts with: on Linux a niceness of 5, a third of a window's share of a full core.
-const BEHIND_THE_WINDOW: u8 = 37;
-
-/// Puts the current thread, and on Linux every thread that it starts later, behind those that draw. A system that refuses
-/// gives a window that draws less smoothly, no more.
+/// Puts the current thread, and on Linux every thread that it starts later, behind those that draw: five nicer than who
+/// started the program chose, a third of a window's share of a full core. A system that refuses gives a window that draws
+/// less smoothly, no more.
 pub(super) fn work_behind_the_window() {
-    if let Ok(value) = ThreadPriorityValue::try_from(BEHIND_THE_WINDOW) {
-        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(value));
+    // Of the calling thread alone, unlike what POSIX says (nice(2), "C library/kernel differences").
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(5);
+    // Of 0 to 99, where 50 is what a thread starts with.
+    #[cfg(not(target_os = "linux"))]
+    if let Ok(value) = thread_priority::ThreadPriorityValue::try_from(37) {
+        let _ = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Crossplatform(value));
     }
 }
 

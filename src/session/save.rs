@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::measure::{Inputs, float_bytes, int8_accuracy, latency_ms};
+use super::measure::{Inputs, float_bytes, int8_accuracy_and_ties, latency_ms};
 use super::saturation::saturation;
 use super::state::Reporter;
 use super::{Measured, Opened, QatResult, Recipe, Run, Session, SessionError, Side, Stage, Step, WeightsOrigin};
 use crate::exec::float::Model;
 use crate::exec::int8::{Plan, PlanOptions};
-use crate::quant::{self, FuseOptions};
+use crate::quant::{self, FuseOptions, Warning};
 use crate::weights::octet::{self, Meta};
 
 impl Session {
@@ -33,7 +33,7 @@ impl Session {
         let bytes = octet::write(path, &converted, &meta(opened, &self.recipe))?;
         let (graph, _) = octet::read(path)?;
         let mut plan = Plan::new(&graph, &PlanOptions { isa: None, threads: self.recipe.threads })?;
-        let accuracy = int8_accuracy(opened, &mut plan, to)?;
+        let (accuracy, tied) = int8_accuracy_and_ties(opened, &mut plan, to)?;
         let as_pytorch = match qat {
             Some(_) => self.as_pytorch(opened, to)?,
             None => None,
@@ -65,7 +65,10 @@ impl Session {
             saturation,
         };
         to.info(format!("Saved {} ({} KB), read it back and measured that.", path.display(), bytes / 1000));
-        let stage = Stage::Saved { before, graph: Arc::new(graph), report, study, qat, measured: Arc::new(measured) };
+        let warnings: Vec<Warning> = quant::tie_warning(&graph, tied, measured.images).into_iter().collect();
+        to.warn_of(&warnings);
+        let (graph, measured) = (Arc::new(graph), Arc::new(measured));
+        let stage = Stage::Saved { before, graph, report, study, qat, measured, warnings };
         self.keep_run(&stage, to);
         self.enter(stage, start, to);
         Ok(())

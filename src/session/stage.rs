@@ -228,6 +228,8 @@ pub enum Stage {
         qat: Option<QatResult>,
         /// The figures.
         measured: Arc<Measured>,
+        /// What they say against using it.
+        warnings: Vec<Warning>,
     },
 }
 
@@ -274,15 +276,15 @@ impl Stage {
     /// What a user should know before he goes on.
     pub fn warnings(&self) -> &[Warning] {
         match self {
-            Self::Fused { warnings, .. } | Self::Prepared { warnings, .. } | Self::Calibrated { warnings, .. } => {
-                warnings
-            }
+            Self::Fused { warnings, .. }
+            | Self::Prepared { warnings, .. }
+            | Self::Calibrated { warnings, .. }
+            | Self::Saved { warnings, .. } => warnings,
             Self::Opened { .. }
             | Self::Stubbed { .. }
             | Self::Weighted { .. }
             | Self::Trained { .. }
-            | Self::Converted { .. }
-            | Self::Saved { .. } => &[],
+            | Self::Converted { .. } => &[],
         }
     }
 

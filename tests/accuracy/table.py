@@ -33,8 +33,11 @@ class Octet:
         self.arg = arg
 
     def __call__(self, command, model, out, *flags):
-        line = [self.arg.octet, command, "--model", model, "--threads", self.arg.threads, "--json", "--out", out, *flags]
-        return json.loads(subprocess.run([str(word) for word in line], check=True, capture_output=True, text=True).stdout)
+        return self.run(command, "--model", model, "--threads", self.arg.threads, "--out", out, *flags)
+
+    def run(self, *words):
+        line = [str(word) for word in (self.arg.octet, *words, "--json")]
+        return json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
 
 
 def percent(found):
@@ -101,7 +104,7 @@ def repairs(arg, octet):
     for model in arg.model[1:] or SHIPPED:
         shipped, int8 = pathlib.Path("assets/weights") / f"{model}.safetensors", arg.folder / "int8.octet.safetensors"
         plain = octet("ptq", model, int8, "--weights", shipped)
-        inside = json.loads(subprocess.run([arg.octet, "inspect", int8, "--json"], check=True, capture_output=True, text=True).stdout)
+        inside = octet.run("inspect", int8)
         # AdaRound takes no larger filters.
         layers = [layer["name"] for layer in inside["layers"] if math.prod(layer["shape"][1:]) <= 1280]
         for qconfig in ("x86", "onednn", "qnnpack"):
@@ -127,9 +130,8 @@ def promise(arg, octet):
         ptq = octet("ptq", model, int8, "--weights", weights)
         for seed in arg.seeds:
             start = time.time()
-            flags = ["--images", "16", "--promise", "0.5", "--seed", seed, "--threads", arg.threads, "--json"]
-            line = [arg.octet, "analyze", int8, *flags]
-            found = json.loads(subprocess.run(list(map(str, line)), check=True, capture_output=True, text=True).stdout)["promise"]
+            flags = ["--images", "16", "--promise", "0.5", "--seed", seed, "--threads", arg.threads]
+            found = octet.run("analyze", int8, *flags)["promise"]
             chosen = found["trials"][found["chosen"]] if found["chosen"] is not None else min(found["trials"], key=lambda t: t["loss"])
             verified, points = found["verified"], lambda loss: f"{100 * loss:.2f}"
             row(model, seed, percent(ptq["float"]), percent(ptq["int8"]), found["outcome"], points(chosen["loss"]),

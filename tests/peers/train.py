@@ -6,7 +6,7 @@ PyTorch in each memory layout, in a shuffled order, so that whatever else the ma
 the ratio is the median of the rounds' ratios, with the better layout.
 
 With --qat both train with fake quantization: PyTorch's `prepare_qat` with the default qconfig of x86, and models of
-torchvision's `models.quantization`; where that has no such model the row is left out.
+torchvision's `models.quantization`; where that has no such model, PyTorch's `prepare_qat_fx` on the plain one.
 
 On a machine that others keep busy a clock says little: PyTorch's threads wait for each other spinning, and one that is
 pushed aside holds up all. There `--threads 1 --cpu` counts processor time instead, the same way for both.
@@ -26,7 +26,7 @@ MODELS = [
     "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "mobilenet_v3_small",
     "mobilenet_v3_large", "efficientnet_v2_s", "resnet18", "resnet34", "resnet50",
 ]
-WITHOUT_QAT = ["efficientnet_v2_s", "resnet34"]
+WITHOUT_TWIN = ["efficientnet_v2_s", "resnet34"]
 CLASSES, WARM_UP, LEAST = 33, 2, 7
 
 
@@ -106,6 +106,23 @@ def quantizable(name):
     return getattr(quantization, name)(weights=None, quantize=False, num_classes=CLASSES)
 
 
+def fake_quantized(name, size):
+    """In training mode: fused, and with fake quantization as qconfig x86 has it."""
+    import torch
+    import torchvision
+    from torch.ao import quantization
+    from torch.ao.quantization import quantize_fx
+
+    if name in WITHOUT_TWIN:
+        plain = getattr(torchvision.models, name)(weights=None, num_classes=CLASSES).train()
+        mapping = quantization.get_default_qat_qconfig_mapping("x86")
+        return quantize_fx.prepare_qat_fx(plain, mapping, (torch.randn(2, 3, size, size),))
+    model = quantizable(name).train()
+    model.fuse_model(is_qat=True)
+    model.qconfig = quantization.get_default_qat_qconfig("x86")
+    return quantization.prepare_qat(model)
+
+
 def serve_torch(given):
     import torch
     import torchvision
@@ -116,10 +133,7 @@ def serve_torch(given):
     layout = torch.channels_last if given.layout == "channels-last" else torch.contiguous_format
     name = given.model[0]
     if given.qat:
-        model = quantizable(name).train()
-        model.fuse_model(is_qat=True)
-        model.qconfig = torch.ao.quantization.get_default_qat_qconfig("x86")
-        torch.ao.quantization.prepare_qat(model, inplace=True)
+        model = fake_quantized(name, given.size)
     else:
         model = getattr(torchvision.models, name)(weights=None, num_classes=CLASSES).train()
     model = model.to(memory_format=layout)
@@ -177,8 +191,6 @@ def main():
     )
     print("|---|---:|---:|---:|---:|---:|---:|---|---:|---:|")
     for model in given.model:
-        if given.qat and model in WITHOUT_QAT:
-            continue
         sides = {"octet": octet(given, model)}
         sides |= {layout: torch_side(given, model, layout) for layout in ["contiguous", "channels-last"]}
         times = rounds(sides, given.seconds, given.cpu)

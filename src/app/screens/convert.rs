@@ -2,7 +2,7 @@ use eframe::egui::{Grid, RichText, Ui};
 
 use super::result::ResultView;
 use super::saturation::saturation_ui;
-use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled};
+use super::{analyze, beside, by_layer, flips, heading, levels, prose, qat, scrolled, warnings_ui};
 use crate::app::browse::Field;
 use crate::app::controls::{banner_ui, choice_ui, figures_ui, path_ui};
 use crate::app::glossary::label_ui;
@@ -46,7 +46,11 @@ pub(super) fn convert_ui(ui: &mut Ui, bench: &mut Workbench, view: &View) {
         ResultView::Weights => levels::weights_ui(ui, bench, view, report),
         ResultView::Summary => scrolled(ui, |ui| match measured {
             Some(measured) => {
-                measured_ui(ui, measured, view);
+                figures_beside_ui(ui, measured);
+                if let Some(stage) = view.stage_of(Step::Convert) {
+                    warnings_ui(ui, stage.warnings());
+                }
+                measured_bars_ui(ui, measured, view);
                 qat::converted_ui(ui, view);
                 study_ui(ui, study.as_ref());
                 file_ui(ui, bench);
@@ -104,7 +108,7 @@ fn file_ui(ui: &mut Ui, bench: &mut Workbench) {
 }
 
 /// Float on the left, int8 on the right, the difference last.
-fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
+fn figures_beside_ui(ui: &mut Ui, m: &Measured) {
     let (float, int8) = (&m.float, &m.int8);
     let accuracy = |a: Option<f64>| a.map_or(number::NONE.to_owned(), number::percent);
     let (difference, good) = match (float.accuracy, int8.accuracy) {
@@ -153,6 +157,10 @@ fn measured_ui(ui: &mut Ui, m: &Measured, view: &View) {
         );
         prose(ui, &text);
     }
+}
+
+fn measured_bars_ui(ui: &mut Ui, m: &Measured, view: &View) {
+    let (float, int8) = (&m.float, &m.int8);
     let bar = |name: &str, value: f64, text, tone| BarItem { name: name.to_owned(), value, text, tone };
     let sizes = [
         bar("float32", float.bytes as f64, number::bytes(float.bytes), Tone::Float),

@@ -160,7 +160,15 @@ impl Measure {
                 if self.say(guess) == self.say(found) {
                     "Exactly.".to_owned()
                 } else {
-                    format!("{} off.", self.say(&Found::Number(off)).replace('\u{d7}', ""))
+                    let off = match self {
+                        Self::FloatAccuracy | Self::IfConverted | Self::FakeAccuracy | Self::Int8Accuracy => {
+                            format!("{off:.1} points")
+                        }
+                        Self::SitesFused | Self::Observers | Self::Shrink | Self::PointsLost | Self::WorstLayer => {
+                            self.say(&Found::Number(off)).replace('\u{d7}', "")
+                        }
+                    };
+                    format!("{off} off.")
                 }
             }
             (Found::Layer(a), Found::Layer(b)) if a == b => "Exactly.".to_owned(),
@@ -201,6 +209,7 @@ mod tests {
         assert_eq!(Measure::FloatAccuracy.parse("NaN"), None);
         let n = Found::Number;
         assert_eq!(Measure::Shrink.compare(&n(4.0), &n(3.75)), "0.250 off.");
+        assert_eq!(Measure::Int8Accuracy.compare(&n(90.0), &n(87.6)), "2.4 points off.");
         assert_eq!(Measure::SitesFused.compare(&n(20.0), &n(20.0)), "Exactly.");
         assert_eq!(Measure::WorstLayer.compare(&Found::Layer("a".into()), &Found::Layer("b".into())), "Another one.");
     }

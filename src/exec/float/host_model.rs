@@ -89,17 +89,9 @@ impl HostModel {
         let beside = batch / part / threads * threads;
         let (first, rest) = images.split_at(beside * part * shape.len());
         let first: Vec<&[f32]> = first.chunks_exact(part * shape.len()).collect();
-        let done: Vec<Mutex<Vec<f32>>> = first.iter().map(|_| Mutex::default()).collect();
-        let failed = Mutex::new(None);
         let alone = Threads::new(1);
-        self.threads.for_each(first.len(), |i| match self.run_together(first[i], part, &alone) {
-            Ok(logits) => *done[i].lock().expect("nobody else has this one") = logits,
-            Err(error) => *failed.lock().expect("nobody panics with it") = Some(error),
-        });
-        if let Some(error) = failed.into_inner().expect("no thread is in it") {
-            return Err(error);
-        }
-        let mut logits: Vec<f32> = done.into_iter().flat_map(|d| d.into_inner().expect("no thread is in it")).collect();
+        let done = self.threads.map(first.len(), |i| self.run_together(first[i], part, &alone));
+        let mut logits = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
         for rest in rest.chunks(part * shape.len()) {
             logits.extend(self.run_together(rest, rest.len() / shape.len(), &self.threads)?);
         }

@@ -15,7 +15,7 @@ mod layout;
 mod lower;
 mod step;
 
-use std::{ops::Range, sync::Mutex, time::Instant};
+use std::{ops::Range, time::Instant};
 
 use step::{Step, StepOp};
 
@@ -65,7 +65,7 @@ pub struct Plan {
     /// Those of float layers.
     threads: Threads,
     steps: Vec<Step>,
-    /// Bytes, held as what float layers need them to be aligned for; one, and one for each image that runs beside it.
+    /// Bytes, held as what float layers need them to be aligned for; one, and one for each thread that runs images beside it.
     arenas: Vec<Vec<f32>>,
     levels: Vec<u8>,
     /// The same without fusing steps across nodes, once every node's levels were asked for.
@@ -105,38 +105,34 @@ impl Plan {
     /// # Panics
     /// If `images` does not hold `batch` images of the graph's input shape.
     pub fn run(&mut self, images: &[f32], batch: usize) -> Vec<f32> {
-        let beside = batch - batch % self.kernels.threads();
-        if self.kernels.threads() == 1 || beside == 0 {
-            return self.run_steps(images, batch, |_, _| {});
-        }
         self.check(images, batch);
+        let threads = self.kernels.threads();
+        let beside = if threads == 1 { 0 } else { batch - batch % threads };
         let (first, rest) = images.split_at(beside * self.graph.input_shape().len());
-        let mut outputs = self.run_beside(first);
-        let mut logits = self.run_steps(rest, batch - beside, |_, _| {});
-        let mut levels: Vec<u8> = outputs.iter().flat_map(|o| &o.levels).copied().collect();
-        levels.append(&mut self.levels);
-        self.levels = levels;
-        let mut all: Vec<f32> = outputs.drain(..).flat_map(|o| o.logits).collect();
-        all.append(&mut logits);
-        all
+        let mut output = self.run_beside(first);
+        self.run_in_turn(rest, &mut output, |_, _| {});
+        self.finish(output)
     }
 
     /// Each image on one thread, which waits for no other until the end.
-    fn run_beside(&mut self, images: &[f32]) -> Vec<Output> {
-        let bytes = self.arenas[0].len();
-        self.arenas.resize_with(self.kernels.threads(), || crate::buffers::zeroed(bytes));
-        let free: Mutex<Vec<&mut Vec<f32>>> = Mutex::new(self.arenas.iter_mut().collect());
+    fn run_beside(&mut self, images: &[f32]) -> Output {
+        if images.is_empty() {
+            return Output::default();
+        }
+        let (bytes, threads) = (self.arenas[0].len(), self.kernels.threads());
+        self.arenas.resize_with(threads, || crate::buffers::zeroed(bytes));
         let images: Vec<&[f32]> = images.chunks_exact(self.graph.input_shape().len()).collect();
-        let outputs: Vec<Mutex<Output>> = images.iter().map(|_| Mutex::default()).collect();
         let (kernels, threads) = (self.kernels.alone(), Threads::new(1));
         let steps = Running { steps: &self.steps, kernels: &kernels, threads: &threads };
-        self.kernels.for_each(images.len(), |i| {
-            let arena = free.lock().expect("nobody panics with it").pop().expect("there are as many as threads");
-            let mut output = outputs[i].lock().expect("nobody else has this one");
+        let outputs = self.kernels.map(&mut self.arenas, images.len(), |arena, i| {
+            let mut output = Output::default();
             steps.run(images[i], bytemuck::cast_slice_mut(arena), &mut output, &mut |_, _| {});
-            free.lock().expect("nobody panics with it").push(arena);
+            output
         });
-        outputs.into_iter().map(|o| o.into_inner().expect("no thread is in it")).collect()
+        Output {
+            logits: outputs.iter().flat_map(|o| &o.logits).copied().collect(),
+            levels: outputs.iter().flat_map(|o| &o.levels).copied().collect(),
+        }
     }
 
     /// The same, handing over every int8 node's levels of one image (NHWC) as soon as they are there; image by image,
@@ -225,13 +221,21 @@ impl Plan {
     }
 
     /// One image after the other, each on all threads.
-    fn run_steps(&mut self, images: &[f32], batch: usize, mut after: impl FnMut(&Step, &[u8])) -> Vec<f32> {
+    fn run_steps(&mut self, images: &[f32], batch: usize, after: impl FnMut(&Step, &[u8])) -> Vec<f32> {
         self.check(images, batch);
-        let mut output = Output { logits: Vec::with_capacity(batch * self.graph.classes()), levels: Vec::new() };
+        let mut output = Output::default();
+        self.run_in_turn(images, &mut output, after);
+        self.finish(output)
+    }
+
+    fn run_in_turn(&mut self, images: &[f32], to: &mut Output, mut after: impl FnMut(&Step, &[u8])) {
         let steps = Running { steps: &self.steps, kernels: &self.kernels, threads: &self.threads };
         for image in images.chunks_exact(self.graph.input_shape().len()) {
-            steps.run(image, bytemuck::cast_slice_mut(&mut self.arenas[0]), &mut output, &mut after);
+            steps.run(image, bytemuck::cast_slice_mut(&mut self.arenas[0]), to, &mut after);
         }
+    }
+
+    fn finish(&mut self, output: Output) -> Vec<f32> {
         self.levels = output.levels;
         output.logits
     }

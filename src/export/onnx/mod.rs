@@ -6,6 +6,7 @@
 //!
 //! Biases are the one place where numbers change: PyTorch's stay float32, here they are rounded to int32.
 
+mod attribute;
 mod fields;
 mod proto;
 mod read;

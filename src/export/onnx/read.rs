@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use super::{OPSET, fields, proto, tensor};
+use super::{OPSET, attribute, fields, proto, tensor};
 use crate::{
     export::ExportError,
     graph::{
@@ -13,7 +13,8 @@ use crate::{
 
 /// More than any network has.
 const MAX_NODES: usize = 1 << 16;
-const MAX_EXTENT: usize = 1 << 20;
+/// The same of channels, height, width, kernels and strides.
+pub(super) const MAX_EXTENT: usize = 1 << 20;
 const MAX_ACTIVATION: usize = 1 << 28;
 
 /// Reads an ONNX model that [`super::encode`] wrote back into a graph, and verifies all of it. In QDQ form the graph is
@@ -143,7 +144,7 @@ impl<'a> Reader<'a> {
             "Clip" => self.clip(node)?,
             "HardSwish" => self.compute(node, Op::Activation(Activation::Hardswish), 1)?,
             "HardSigmoid" => {
-                let slope = (float(node, "alpha")?, float(node, "beta")?);
+                let slope = (attribute::float(node, "alpha")?, attribute::float(node, "beta")?);
                 if slope != (1.0 / 6.0, 0.5) {
                     return Err(format!("slope and offset {slope:?}, expected 1/6 and 0.5"));
                 }
@@ -152,7 +153,11 @@ impl<'a> Reader<'a> {
             "Sigmoid" if self.is_gate(node, output) => Value::Gate,
             "Sigmoid" => self.compute(node, Op::Activation(Activation::Sigmoid), 1)?,
             "MaxPool" => {
-                let window = (square(node, "kernel_shape", 2)?, square(node, "strides", 2)?, square(node, "pads", 4)?);
+                let window = (
+                    attribute::square(node, "kernel_shape", 2)?,
+                    attribute::square(node, "strides", 2)?,
+                    attribute::square(node, "pads", 4)?,
+                );
                 let (kernel, stride, padding) = window;
                 if kernel == 0 || stride == 0 || padding >= kernel {
                     return Err(format!("a window of {kernel} with stride {stride} and padding {padding}"));
@@ -160,16 +165,16 @@ impl<'a> Reader<'a> {
                 self.compute(node, Op::MaxPool2d(MaxPool2d { kernel, stride, padding }), 1)?
             }
             "GlobalAveragePool" => self.compute(node, Op::AdaptiveAvgPool2d, 1)?,
-            "ReduceMean" if integers(node, "axes")? == [2, 3] => self.compute(node, Op::MeanHw, 1)?,
+            "ReduceMean" if attribute::integers(node, "axes")? == [2, 3] => self.compute(node, Op::MeanHw, 1)?,
             "Add" => self.compute(node, Op::Add { relu: false }, 2)?,
             "Mul" if matches!(self.value(node, 1)?, Value::Gate) => {
                 self.compute(node, Op::Activation(Activation::Silu), 1)?
             }
             "Mul" => self.compute(node, Op::Mul, 2)?,
-            "Concat" if integer(node, "axis")? == 1 => self.compute(node, Op::Cat, node.input.len())?,
+            "Concat" if attribute::integer(node, "axis")? == 1 => self.compute(node, Op::Cat, node.input.len())?,
             "Slice" => self.chunk(node)?,
             "Reshape" => self.reshape(node)?,
-            "Transpose" if integers(node, "perm")? == [0, 2, 1, 3, 4] => match self.value(node, 0)? {
+            "Transpose" if attribute::integers(node, "perm")? == [0, 2, 1, 3, 4] => match self.value(node, 0)? {
                 Value::Split(of, groups) => Value::Swapped(*of, *groups),
                 _ => return Err("expected a channel shuffle around it".to_owned()),
             },
@@ -345,13 +350,13 @@ impl<'a> Reader<'a> {
             return Err(format!("its weight is {:?}, expected {rank} dimensions", weight.shape()));
         }
         let op = if rank == 2 {
-            if integer(node, "transB")? != 1 {
+            if attribute::integer(node, "transB")? != 1 {
                 return Err("expected its weight as [out, in]".to_owned());
             }
             Op::Linear(Linear { weight, bias, relu: false, fake: None })
         } else {
-            let groups = usize::try_from(integer(node, "group")?).unwrap_or(0);
-            let (stride, padding) = (square(node, "strides", 2)?, square(node, "pads", 4)?);
+            let groups = usize::try_from(attribute::integer(node, "group")?).unwrap_or(0);
+            let (stride, padding) = (attribute::square(node, "strides", 2)?, attribute::square(node, "pads", 4)?);
             if groups == 0 || groups > MAX_EXTENT || stride == 0 {
                 return Err(format!("has {groups} groups and a stride of {stride}"));
             }
@@ -367,8 +372,8 @@ impl<'a> Reader<'a> {
             bias: part(2)?,
             running_mean: part(3)?,
             running_var: part(4)?,
-            eps: float(node, "epsilon")?,
-            momentum: 1.0 - float(node, "momentum")?,
+            eps: attribute::float(node, "epsilon")?,
+            momentum: 1.0 - attribute::float(node, "momentum")?,
         });
         self.compute(node, op, 1)
     }
@@ -490,33 +495,6 @@ impl<'a> Reader<'a> {
         }
         check(&self.graph)?;
         Ok(self.graph)
-    }
-}
-
-fn attribute<'n>(node: &'n proto::Node, name: &str) -> Result<&'n proto::Attribute, String> {
-    let found = node.attribute.iter().find(|a| a.name.as_deref() == Some(name));
-    found.ok_or_else(|| format!("lacks its attribute `{name}`"))
-}
-
-fn integer(node: &proto::Node, name: &str) -> Result<i64, String> {
-    attribute(node, name)?.i.ok_or_else(|| format!("its attribute `{name}` is no integer"))
-}
-
-fn float(node: &proto::Node, name: &str) -> Result<f32, String> {
-    attribute(node, name)?.f.ok_or_else(|| format!("its attribute `{name}` is no number"))
-}
-
-fn integers<'n>(node: &'n proto::Node, name: &str) -> Result<&'n [i64], String> {
-    Ok(&attribute(node, name)?.ints)
-}
-
-/// `count` equal numbers.
-fn square(node: &proto::Node, name: &str, count: usize) -> Result<usize, String> {
-    let values = integers(node, name)?;
-    let first = values.first().and_then(|v| usize::try_from(*v).ok()).filter(|v| *v <= MAX_EXTENT);
-    match first {
-        Some(first) if values.len() == count && values.iter().all(|v| *v == values[0]) => Ok(first),
-        Some(_) | None => Err(format!("its `{name}` is {values:?}, expected {count} equal numbers")),
     }
 }
 

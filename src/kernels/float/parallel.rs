@@ -18,7 +18,7 @@ pub(super) fn for_each_part<T: Send>(out: &mut [T], part: usize, work: usize, f:
     match crew() {
         Some(pool) => {
             let (len, out) = (out.len(), Shared::new(out));
-            pool.run(len.div_ceil(part), &|i| {
+            pool.run(len.div_ceil(part), |i| {
                 // SAFETY: parts do not overlap, and each is worked on once.
                 f(i, unsafe { out.slice(i * part..((i + 1) * part).min(len)) });
             });

@@ -30,9 +30,9 @@ impl Threads {
         self.pool.threads()
     }
 
-    /// Calls `f` once for each of `0..jobs`, several at a time. What runs in it takes threads of its own: one.
-    pub fn for_each(&self, jobs: usize, f: impl Fn(usize) + Sync) {
-        self.pool.run(jobs, &f);
+    /// What `f` gives for each of `0..jobs`, several at a time. What runs in it takes threads of its own: one.
+    pub fn map<R: Send>(&self, jobs: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+        self.pool.map(&mut vec![(); self.count()], jobs, |(), job| f(job))
     }
 
     /// Runs `f`, whose kernels then use these threads alone.
