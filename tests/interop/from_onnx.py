@@ -12,8 +12,8 @@ from common import SIZE, lively, normalized, sample_pictures
 # Of the sample's 2,500 test images.
 IMAGES = {"shufflenet_v2_x0_5": 2500, "mobilenet_v3_small": 1000}
 OTHERS = 500
-# Share of logits within two levels where biases were float32: a level that their rounding moves in one layer moves others in
-# the next hundred, most of all in a model that was trained for a moment.
+# Share of logits within two levels where biases are float32: a level that rounding moves in one layer moves others in the
+# next hundred, most of all in a model that was trained for a moment. With int32 biases it is as of the others.
 NEAR, DEEP = 0.99, {"efficientnet_v2_s": 0.6}
 SHIPPED = {"shufflenet_v2_x0_5", "mobilenet_v3_small", "resnet18"}
 
@@ -63,7 +63,11 @@ def check_int8(octet, model, folder):
     agree(model, "onnx", ours, logits(out, images), labels, scale, least, near, 1.0 if near == NEAR else 3.0)
     exact = folder / "float_biases.onnx"
     onnx.save(with_float_biases(loaded, file), exact)
-    agree(model, "onnx with float biases", ours, logits(exact, images, optimize=False), labels, scale, most, 0.999)
+    plain = logits(exact, images, optimize=False)
+    if model in DEEP:
+        agree(model, "onnx with float biases", ours, plain, labels, scale, least, near, 3.0)
+    else:
+        agree(model, "onnx with float biases", ours, plain, labels, scale, most, 0.999)
     rounded = folder / "int32_biases.octet.safetensors"
     octet.run("ptq", "--model", model, *weights, *short, "--biases", "int32", "--out", rounded)
     report = octet.run("export", rounded, "--format", "onnx", "--out", exact)
