@@ -180,8 +180,9 @@ fn warnings_stand_on_standard_error_and_in_the_json() {
         let output = octet(dir.path(), &[&["ptq", "--calibration-batches", "1", "--json"], more].concat());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        // The shipped weights have dead channels.
-        let warnings = report["warnings"].as_array().expect("a list").iter().filter(|w| w["kind"] != "zero_channels");
+        // The shipped weights have dead channels, and images that are hardly seen have logits hardly apart.
+        let other = |w: &&Value| w["kind"] != "zero_channels" && w["kind"] != "tied_classes";
+        let warnings = report["warnings"].as_array().expect("a list").iter().filter(other);
         (warnings.cloned().collect::<Vec<_>>(), stderr(&output))
     };
     let (warnings, said) = run(&[]);
