@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,25 +24,12 @@ fn train_then_ptq_then_classify_on_a_folder() {
     assert_eq!(trained["epochs"], 2);
     assert_eq!(trained["device"], "cpu");
 
-    let output = octet(
-        dir.path(),
-        &[
-            "ptq",
-            "--model",
-            "resnet18",
-            "--weights",
-            "resnet18.safetensors",
-            "--data",
-            text(&data),
-            "--size",
-            "32",
-            "--calibration-batches",
-            "9",
-            "--batch",
-            "8",
-            "--json",
-        ],
-    );
+    let quantized = |data: &Path, batches: &str| {
+        let trained = ["ptq", "--model", "resnet18", "--weights", "resnet18.safetensors", "--data", text(data)];
+        let small = ["--size", "32", "--calibration-batches", batches, "--batch", "8", "--json"];
+        octet(dir.path(), &[&trained[..], &small].concat())
+    };
+    let output = quantized(&data, "9");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("notes.png"), "the broken picture is named: {}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -67,25 +55,7 @@ fn train_then_ptq_then_classify_on_a_folder() {
     assert!(json(dir.path(), &["inspect", "resnet18.safetensors"])["tensors"].is_array());
 
     // Images without labels calibrate all the same; accuracy is null, and that is said.
-    let output = octet(
-        dir.path(),
-        &[
-            "ptq",
-            "--model",
-            "resnet18",
-            "--weights",
-            "resnet18.safetensors",
-            "--data",
-            text(&data.join("blue")),
-            "--size",
-            "32",
-            "--calibration-batches",
-            "1",
-            "--batch",
-            "8",
-            "--json",
-        ],
-    );
+    let output = quantized(&data.join("blue"), "1");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stderr(&output).contains("labels"), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
